@@ -1,0 +1,36 @@
+# `make run` and `make test` set themselves up: all they need is Python 3.11 or newer, and PyPI.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The first of these that is new enough; `make PYTHON=…` names another.
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+
+.PHONY: run test generate clean
+
+run: $(VENV)/installed-server
+	@test -e "$${GATEWAY_CONFIG:-config.env}" || $(BIN)/gateway init
+	$(BIN)/gunicorn wsgi:application
+
+test: $(VENV)/installed-test
+	@command -v curl >/dev/null || { echo 'curl is missing: the README is tested with it' >&2; exit 1; }
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=97
+
+generate: $(VENV)/installed-test
+	$(BIN)/python -m tools.generate
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+$(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt | $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@
+
+$(VENV):
+	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is missing; make PYTHON=… names one' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) has no venv module: on Debian and Ubuntu, install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,72 @@
+"""The judge: who sends a request, or why it is refused. It takes plain strings and knows no server."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from gateway.errors import TokenError
+from gateway.paths import PublicPaths
+from gateway.rejections import Rejection, rejections
+from gateway.settings import Settings
+from gateway.tokens import TokenCreator
+
+# RFC 6750 section 2.1; the scheme in any case (RFC 9110 section 11.1).
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/=]+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who sends a request, and the token to use next (`renewed` tells whether it is a new one)."""
+
+    uid: str
+    claims: dict[str, Any]
+    token: str = field(repr=False)
+    renewed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """Nobody, on a path where nobody needs to be somebody."""
+
+
+ANONYMOUS: Final = Anonymous()
+
+
+class Authenticator:
+    """Decides on requests, by the rules of one gateway."""
+
+    def __init__(self, settings: Settings, tokens: TokenCreator) -> None:
+        self._tokens = tokens
+        self._public = PublicPaths(settings.public_paths)
+        self._require_uid = settings.require_uid
+        self._rejections = rejections(settings.status_profile)
+
+    def authenticate(
+        self, method: str, path: str, authorization: str | None, uid: str | None
+    ) -> Identity | Anonymous | Rejection:
+        """Return who sends a request, or the answer that refuses it.
+
+        Args:
+            method: the request's method.
+            path: the path that the app routes on, decoded, as in `PATH_INFO`.
+            authorization: the value of the `Authorization` header, None where there is none.
+            uid: the value of the `uid` header, None where there is none.
+        """
+        if path in self._public:
+            return ANONYMOUS
+        if not authorization or (self._require_uid and not uid):
+            return self._rejections["missing_credentials"]
+        bearer = _BEARER.fullmatch(authorization)
+        if bearer is None:
+            return self._rejections["malformed_credentials"]
+        now = self._tokens.now()
+        try:
+            verified = self._tokens.verify(bearer[1], now)
+        except TokenError as error:
+            return self._rejections[error.code]
+        if uid and uid != verified.uid:
+            return self._rejections["uid_mismatch"]
+        token = self._tokens.next_token(verified, now)
+        return Identity(verified.uid, verified.claims, token, renewed=token is not verified.token)

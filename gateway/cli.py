@@ -1,0 +1,303 @@
+"""The `gateway` command."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import os
+import re
+import runpy
+import secrets
+import shlex
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway import describe, jws, loading
+from gateway.authentication import Authenticator
+from gateway.claims import is_time, uid_text
+from gateway.envfile import EnvFileError, blanked, read_text
+from gateway.errors import ConfigError, GatewayError, InvalidTokenError, TokenError
+from gateway.rejections import Rejection, status_line
+from gateway.settings import CONFIG_FILE, CONFIG_VARIABLE, Found, Settings
+from gateway.tokens import TokenCreator
+
+GUNICORN_COMMAND = ("-m", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.wsgi:application")
+GUNICORN_DEFAULT = "SCRIPT_NAME,PATH_INFO"  # of its forwarder_headers
+
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,253}")
+_DATES = range(253_402_300_800)  # seconds from 1970 to the end of the year 9999
+
+
+class Faults(click.ClickException):
+    """What is wrong, one thing a line."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(lines))
+
+    def show(self, file: Any = None) -> None:
+        """Print each line to standard error."""
+        for line in self.message.splitlines():
+            click.echo(f"error: {line}", err=True)
+
+
+class Group(click.Group):
+    """A command whose faults and warnings are lines for a person, never a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            try:
+                return super().invoke(ctx)
+            except (GatewayError, EnvFileError) as error:
+                raise Faults(*str(error).splitlines()) from error
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    click.echo(f"warning: {message}", err=True)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="wsgi-auth-gateway", message="%(package)s %(version)s")
+def main() -> None:
+    """An authentication gateway in front of a WSGI app."""
+
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@main.command()
+@click.option("--file", "path", type=_FILE, default=CONFIG_FILE, envvar=CONFIG_VARIABLE, show_default=True)
+def init(path: Path) -> None:
+    """Write a settings file with a random TOKEN_KEY, readable by you alone; never over a file."""
+    text = describe.example({"TOKEN_KEY": secrets.token_urlsafe(48)})
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        raise Faults(f"{path} is there already, and stays as it is") from None
+    except OSError as error:
+        raise Faults(f"{path} cannot be written: {error.strerror}") from error
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+    click.echo(f"{path} written, with a new TOKEN_KEY in it: keep it secret")
+
+
+@main.command()
+@click.option(
+    "-c",
+    "--gunicorn-config",
+    "location",
+    metavar="FILE",
+    help="A gunicorn configuration of your own, if it is not the one gunicorn finds by itself.",
+)
+def check(location: str | None) -> None:
+    """Check every setting, import the app, and show what is in effect, secrets masked."""
+    sys.path.insert(0, str(Path.cwd()))  # as gunicorn does
+    found = Found.in_environment(os.environ)
+    faults = found.all_faults()
+    lines = [fault.line for fault in faults]
+    if "app" in found.given and all(fault.variable != "GATEWAY_APP" for fault in faults):
+        lines += _faults_of_app(found.given["app"])
+    if lines:
+        raise Faults(*lines)
+    warned = [*_exposed_file(found), *_movable_path(location)]
+    for line in describe.effective(Settings(**found.given), found):
+        click.echo(line)
+    click.echo("All settings are sound, and the app imports.")
+    for warning in warned:
+        _show_warning(warning)
+
+
+def _faults_of_app(spec: str) -> tuple[str, ...]:
+    try:
+        loading.load_app(spec)
+    except ConfigError as error:
+        return error.faults
+    return ()
+
+
+def _exposed_file(found: Found) -> Iterator[str]:
+    path = found.path
+    if path is not None and found.sources["token_key"] == str(path) and path.stat().st_mode & 0o077:
+        yield f"{path} holds a secret that others on this machine may read; chmod 600 {path}"
+
+
+def _movable_path(location: str | None) -> Iterator[str]:
+    """Warn of a gunicorn configuration by which a client header may move the path that is judged."""
+    arguments = _gunicorn_arguments()
+    location = location or arguments.config or _default_configuration()
+    source, left = "GUNICORN_CMD_ARGS", arguments.forwarder_headers
+    if left is None and location is not None:
+        source, left = location, _run_configuration(location).get("forwarder_headers", GUNICORN_DEFAULT)
+    if left:
+        yield (
+            f"{source} leaves forwarder_headers at {left!r}, by which a client header may move SCRIPT_NAME"
+            ' and PATH_INFO; set forwarder_headers = ""'
+        )
+
+
+def _gunicorn_arguments() -> argparse.Namespace:
+    """Read the arguments that gunicorn takes from the environment."""
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+    parser.add_argument("-c", "--config")
+    parser.add_argument("--forwarder-headers")
+    try:
+        return parser.parse_known_args(shlex.split(os.environ.get("GUNICORN_CMD_ARGS", "")))[0]
+    except (ValueError, argparse.ArgumentError) as error:
+        raise Faults(f"GUNICORN_CMD_ARGS cannot be read: {error}") from error
+
+
+def _default_configuration() -> str | None:
+    return "gunicorn.conf.py" if Path("gunicorn.conf.py").exists() else None
+
+
+def _run_configuration(location: str) -> Mapping[str, Any]:
+    """Run a configuration as gunicorn does: a file, or `python:` and a module."""
+    try:
+        if location.startswith("python:"):
+            return vars(importlib.import_module(location.removeprefix("python:")))
+        return runpy.run_path(location.removeprefix("file:"))
+    except (Exception, SystemExit) as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        raise Faults(f"{location} does not run: {reason}") from error
+
+
+@main.command()
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def serve(arguments: tuple[str, ...]) -> None:
+    """Serve with gunicorn, rightly configured.
+
+    What stands after -- is for gunicorn: gateway serve -- --threads 4
+    """
+    if importlib.util.find_spec("gunicorn") is None:
+        raise Faults("gunicorn is not installed; pip install 'wsgi-auth-gateway[server]'")
+    os.execv(sys.executable, [sys.executable, *GUNICORN_COMMAND, *arguments])  # noqa: S606
+
+
+@main.command("env-example")
+@click.argument("path", metavar="[FILE]", required=False, type=_FILE)
+@click.option("--check", "only_check", is_flag=True, help="Write nothing; fail where it is not up to date.")
+def env_example(path: Path | None, only_check: bool) -> None:
+    """Print a commented example of all settings; with FILE, write FILE.example.
+
+    FILE.example is FILE with every value taken out.
+    """
+    target = Path(f"{path or CONFIG_FILE}.example")
+    if path is not None and only_check and target.exists() and not path.exists():
+        click.echo(f"{path} is not here, so {target} cannot be compared with it", err=True)
+        return
+    text = describe.example({}) if path is None else blanked(path, read_text(path))
+    if only_check:
+        if not target.exists() or read_text(target) != text:
+            raise Faults(
+                f"{target} is not up to date; gateway env-example {path or f'> {target}'} makes it so"
+            )
+    elif path is None:
+        click.echo(text, nl=False)
+    else:
+        try:
+            target.write_text(text, "utf-8")
+        except OSError as error:
+            raise Faults(f"{target} cannot be written: {error.strerror}") from error
+        click.echo(f"{target} written")
+
+
+@main.group()
+def token() -> None:
+    """Make a token, or look into one."""
+
+
+@token.command("create")
+@click.option("--uid", required=True, help="Whose token: an integer or text.")
+@click.option(
+    "--claim", "claims", multiple=True, metavar="NAME=VALUE", help="An extra claim; VALUE is JSON, else text."
+)
+@click.option(
+    "--age", type=click.IntRange(0, 10**9), default=0, metavar="MINUTES", help="As if issued so long ago."
+)
+def token_create(uid: str, claims: tuple[str, ...], age: int) -> None:
+    """Print a token that begins a session.
+
+    An age shows renewal and expiry without waiting: gateway token create --uid 12 --age 20
+    """
+    extra = dict(map(_claim, claims))
+    if len(extra) < len(claims):
+        raise Faults("a claim is given twice")
+    creator = _AgedTokenCreator(Settings.from_env(), age * 60)
+    click.echo(creator.create(int(uid) if _INTEGER.fullmatch(uid) else uid, extra))
+
+
+class _AgedTokenCreator(TokenCreator):
+    """Makes tokens as if so many seconds ago."""
+
+    def __init__(self, settings: Settings, age: int) -> None:
+        super().__init__(settings)
+        self._age = age
+
+    def now(self) -> float:
+        return super().now() - self._age
+
+
+def _claim(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"{text!r} must be NAME=VALUE", param_hint="--claim")
+    try:
+        return name, jws.STRICT_JSON.decode(value)
+    except (ValueError, RecursionError):
+        return name, value
+
+
+@token.command("inspect")
+@click.argument("text", metavar="[TOKEN]", default="-")
+def token_inspect(text: str) -> None:
+    """Show a token's claims, its minutes left, and what the gateway would answer.
+
+    Without TOKEN, it is read from standard input. The exit code is 1 for one that would be refused.
+    """
+    text = (sys.stdin.read() if text == "-" else text).strip()
+    # No path is public here: it is the token that is asked about.
+    settings = Settings.from_env().with_public_paths(())
+    creator = TokenCreator(settings)
+    claims = _show_claims(creator, text)
+    _show_time_left(creator, claims)
+    uid = uid_text(claims.get(settings.uid_claim)) or "-"
+    verdict = Authenticator(settings, creator).authenticate("GET", "/", f"Bearer {text}", uid)
+    if isinstance(verdict, Rejection):
+        click.echo(f"answer   {status_line(verdict.status)}: {verdict.error} ({verdict.code})")
+        raise click.exceptions.Exit(1)
+    click.echo(f"answer   the app's own, for uid {uid}")
+
+
+def _show_claims(creator: TokenCreator, text: str) -> Mapping[str, Any]:
+    note = ""
+    try:
+        claims: Mapping[str, Any] | None = creator.decode_token(text)
+    except TokenError as error:
+        claims = error.claims
+    if claims is None:
+        note = "   not verified: anyone may have written them"
+        try:
+            claims = jws.peek(text)[1]
+        except InvalidTokenError:
+            claims, note = {}, "   cannot be read"
+    click.echo(f"claims{note}")
+    click.echo(json.dumps(claims, indent=2))
+    return claims
+
+
+def _show_time_left(creator: TokenCreator, claims: Mapping[str, Any]) -> None:
+    exp = claims.get("exp")
+    if not is_time(exp):
+        return
+    left = (exp - creator.now()) / 60
+    when = datetime.fromtimestamp(exp, UTC).isoformat(" ", "seconds") if int(exp) in _DATES else exp
+    click.echo(f"expires  {f'in {left:.1f} minutes' if left > 0 else f'{-left:.1f} minutes ago'}, {when}")

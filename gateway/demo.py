@@ -1,0 +1,81 @@
+"""A small app to try the gateway on, served where no `GATEWAY_APP` is set.
+
+It has no authentication of its own: all it knows of a caller is what the gateway put into the environ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from werkzeug import Request, Response
+from werkzeug.exceptions import HTTPException
+from werkzeug.routing import Map, Rule
+
+from gateway.headers import environ_key
+
+PUBLIC_PATHS = ("/", "/health-of-app", "/demo/*")
+
+_WELCOME = """\
+This is the demo app behind an authentication gateway. This page is public; what else there is:
+
+  GET /health-of-app   public too
+  GET /secret          answers the token to use next
+  GET /whoami          answers what the gateway told the app about you
+  GET /auth/health     the gateway's own, which the app never sees
+
+Make a token for uid 12, in the folder in which the gateway was started:
+
+  TOKEN=$(.venv/bin/gateway token create --uid 12)
+
+and use it:
+
+  curl -i -H "Authorization: Bearer $TOKEN" -H "uid: 12" {root}secret
+
+Then leave out a header, change the uid, or cut a letter off the token.
+"""
+
+
+class Demo:
+    """The demo app. `token_header` is the name under which the gateway hands on the token to use next."""
+
+    def __init__(self, token_header: str) -> None:
+        self._token_key = environ_key(token_header)
+        self._routes = Map(
+            [
+                Rule("/", methods=["GET"], endpoint=self._welcome),
+                Rule("/health-of-app", methods=["GET"], endpoint=self._health),
+                Rule("/secret", methods=["GET"], endpoint=self._secret),
+                Rule("/whoami", methods=["GET"], endpoint=self._whoami),
+            ]
+        )
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request."""
+        return self._answer(Request(environ))(environ, start_response)
+
+    def _answer(self, request: Request) -> Response | HTTPException:
+        try:
+            view: Callable[[Request], Response]
+            view, _ = self._routes.bind_to_environ(request.environ).match()
+            return view(request)
+        except HTTPException as error:
+            return error
+
+    def _welcome(self, request: Request) -> Response:
+        return Response(_WELCOME.replace("{root}", request.root_url))
+
+    def _health(self, request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    def _secret(self, request: Request) -> Response:
+        return _json({"data": request.environ.get(self._token_key)})
+
+    def _whoami(self, request: Request) -> Response:
+        keys = (self._token_key, "HTTP_UID", "REMOTE_USER", "AUTH_TYPE", "gateway.claims")
+        return _json({key: request.environ.get(key) for key in keys})
+
+
+def _json(value: object) -> Response:
+    return Response(json.dumps(value, indent=2) + "\n", mimetype="application/json")

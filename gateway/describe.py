@@ -1,0 +1,69 @@
+"""The table of settings, written out for people: example file, README table, values in effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from textwrap import wrap
+from typing import Any
+
+from gateway.settings import CONFIG_VARIABLE, TABLE, Found, Row, Settings
+
+_HEAD = f"""\
+# Settings of the authentication gateway, read once at start-up.
+#
+# Copy this file to config.env and fill it in (`gateway init` does both), or set the same names in the
+# environment, which goes first. {CONFIG_VARIABLE}, in the environment alone, names another file.
+# A line that begins with # shows a default.
+"""
+
+
+def example(values: Mapping[str, str]) -> str:
+    """Return the commented example of a settings file, with some values, by variable, filled in."""
+    return _HEAD + "".join(f"\n{_paragraph(row, values)}" for row in TABLE)
+
+
+def _paragraph(row: Row, values: Mapping[str, str]) -> str:
+    comment = "".join(f"# {line}\n" for line in wrap(_meaning(row), 98))
+    value = values.get(row.variable, plain(row.default))
+    mark = "" if row.required or row.variable in values else "#"
+    return f"{comment}{mark}{row.variable}={value}\n"
+
+
+def _meaning(row: Row) -> str:
+    return f"{row.meaning} ({row.default_text})" if row.default_text else row.meaning
+
+
+def markdown_table() -> str:
+    """Return the settings as a Markdown table: variable, default, meaning."""
+    rows = [f"| `{row.variable}` | {_default(row)} | {row.meaning} |\n" for row in TABLE]
+    return "| variable | default | meaning |\n|---|---|---|\n" + "".join(rows)
+
+
+def _default(row: Row) -> str:
+    if row.default_text:
+        return row.default_text
+    return f"`{plain(row.default)}`" if plain(row.default) else "none"
+
+
+def effective(settings: Settings, found: Found) -> Iterator[str]:
+    """Yield each setting with its value, secrets masked, and where it came from."""
+    width = max(len(row.variable) for row in TABLE)
+    for row in TABLE:
+        source = found.sources.get(row.keyword, "default")
+        yield f"{row.variable:<{width}}  {_shown(row, getattr(settings, row.keyword))}  ({source})"
+
+
+def _shown(row: Row, value: Any) -> str:
+    if row.secret:
+        return f"{len(value)} bytes, not shown"
+    text = plain(value)
+    return (text or row.default_text or "none") if text.isprintable() else repr(text)
+
+
+def plain(value: Any) -> str:
+    """Return a value as one writes it into an environment variable."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    return "" if value is None else str(value)

@@ -1,0 +1,121 @@
+"""What kinds of value a setting can hold: the words for it, and the check that makes it so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from gateway import headers, keys, paths
+
+MOST_MINUTES = 1_000_000_000  # some 1,900 years: a token's `exp` stays a number of 15 digits
+
+_DIGITS = re.compile(r"[0-9]{1,18}")
+_APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_PREFIX = re.compile(r"((/[A-Za-z0-9._~-]+)+)?")
+_FLAGS = {"true": True, "1": True, "yes": True, "on": True}
+_FLAGS |= {"false": False, "0": False, "no": False, "off": False}
+# Claims with a meaning of their own (RFC 7519 section 4.1, OpenID Connect Core), `sub` aside.
+_REGISTERED_CLAIMS = ("aud", "auth_time", "exp", "iat", "iss", "jti", "nbf", "sid")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of value.
+
+    `parse` takes the text of an environment variable or the value of a keyword argument, and raises
+    ValueError, with or without a reason, for what is not of this kind. `must` says what is.
+    """
+
+    must: str
+    parse: Callable[[Any], Any]
+
+
+def whole(low: int, high: int, unit: str = "") -> Kind:
+    """Whole numbers in a range, written in ASCII digits."""
+
+    def parse(value: Any) -> int:
+        if isinstance(value, str) and _DIGITS.fullmatch(value):
+            value = int(value)
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError
+        return value
+
+    return Kind(f"a whole number{unit and ' of ' + unit} from {low} to {high}", parse)
+
+
+def text(must: str = "text", accepts: Callable[[str], object] = bool) -> Kind:
+    """Text that `accepts` says yes to."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str) or not accepts(value):
+            raise ValueError
+        return value
+
+    return Kind(must, parse)
+
+
+def one_of(*choices: str) -> Kind:
+    """One of a few words."""
+    return text(" or ".join(choices), choices.__contains__)
+
+
+def _parse_flag(value: Any) -> bool:
+    if isinstance(value, str):
+        value = _FLAGS.get(value.lower())
+    if not isinstance(value, bool):
+        raise ValueError
+    return value
+
+
+def _parse_public_paths(value: Any) -> tuple[str, ...]:
+    if isinstance(value, str):
+        value = [item for item in map(_strip, value.split(",")) if item]
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+        raise ValueError
+    paths.PublicPaths(value)
+    return tuple(value)
+
+
+def _strip(item: str) -> str:
+    return item.strip(" ")
+
+
+def _is_prefix(value: str) -> bool:
+    return value == "" or (_PREFIX.fullmatch(value) is not None and paths.is_normal(value))
+
+
+def _parse_secret(value: Any) -> bytes:
+    if isinstance(value, str):
+        value = value.encode("utf-8", "surrogateescape")  # the very bytes of an environment variable
+    if not isinstance(value, bytes):
+        raise ValueError
+    keys.Key(value)
+    return value
+
+
+FLAG = Kind("true or false", _parse_flag)
+MINUTES = whole(1, MOST_MINUTES, "minutes")
+APP = text("module:callable, such as myapp.main:app", _APP.fullmatch)
+PUBLIC_PATHS = Kind(
+    "paths such as /health or prefixes such as /static/*, separated by commas; each begins with / and"
+    " holds no other *, no //, no . or .. segment, no \\, ;, % or control character",
+    _parse_public_paths,
+)
+PREFIX = text(
+    "empty, or a path such as /auth: segments of letters, digits and . _ ~ -, with no / at its end",
+    _is_prefix,
+)
+TOKEN_HEADER = text(
+    "a legal header name that HTTP, cookies, credentials and the uid do not use, such as X-Next-Token",
+    headers.is_free,
+)
+UID_CLAIM = text(
+    f"a claim's name other than {', '.join(_REGISTERED_CLAIMS)}",
+    lambda name: name and name not in _REGISTERED_CLAIMS,
+)
+SECRET = Kind(
+    f"a random secret of {keys.MIN_HMAC_BYTES} bytes or more, and no PEM, SSH, DER or JWK key",
+    _parse_secret,
+)

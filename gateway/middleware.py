@@ -1,0 +1,83 @@
+"""`AuthGateway`: one thing in front of a WSGI app (PEP 3333)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from gateway.authentication import Authenticator, Identity
+from gateway.endpoints import Endpoints
+from gateway.headers import INJECTED_KEYS, UID_KEY, Firewall, environ_key
+from gateway.rejections import Rejection
+from gateway.responses import Announcer
+from gateway.settings import Settings
+from gateway.tokens import TokenCreator
+
+
+class AuthGateway:
+    """Guards a WSGI app: it is called for requests with good credentials, and for public paths.
+
+        app = AuthGateway(app)
+        app = AuthGateway(app, Settings(token_key=..., public_paths=["/health"]))
+
+    Args:
+        app: the app to guard.
+        settings: the settings; from the environment and `config.env` unless given.
+        tokens: the `TokenCreator` that verifies and renews; made from the settings unless given.
+
+    Raises:
+        ConfigError: a setting is missing or wrong.
+    """
+
+    def __init__(
+        self,
+        app: WSGIApplication,
+        settings: Settings | None = None,
+        *,
+        tokens: TokenCreator | None = None,
+    ) -> None:
+        settings = settings if settings is not None else Settings.from_env()
+        self._app = app
+        self._tokens = tokens if tokens is not None else TokenCreator(settings)
+        self._authenticator = Authenticator(settings, self._tokens)
+        self._endpoints = Endpoints(settings.prefix)
+        self._token_key = environ_key(settings.token_header)
+        self._firewall = Firewall((self._token_key, *INJECTED_KEYS))
+        self._allow_preflight = settings.allow_preflight
+        self._announcer = Announcer(settings.token_header) if settings.token_in_response else None
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request, or let the app answer it."""
+        uid = environ.pop(UID_KEY, None)
+        self._firewall.strip(environ)
+        environ["gateway.tokens"] = self._tokens
+        path = environ.get("PATH_INFO", "")
+        if self._endpoints.owns(path):
+            return self._endpoints(environ, start_response)
+        if self._allow_preflight and _is_preflight(environ):
+            return self._app(environ, start_response)
+        verdict = self._authenticator.authenticate(
+            environ["REQUEST_METHOD"], path, environ.get("HTTP_AUTHORIZATION"), uid
+        )
+        if isinstance(verdict, Rejection):
+            return verdict(environ, start_response)
+        if isinstance(verdict, Identity):
+            self._inject(verdict, environ)
+            if verdict.renewed and self._announcer is not None:
+                start_response = self._announcer.wrap(start_response, verdict.token)
+        return self._app(environ, start_response)
+
+    def _inject(self, identity: Identity, environ: WSGIEnvironment) -> None:
+        environ[self._token_key] = identity.token
+        environ[UID_KEY] = environ["REMOTE_USER"] = identity.uid
+        environ["AUTH_TYPE"] = "Bearer"
+        environ["gateway.claims"] = identity.claims
+
+
+def _is_preflight(environ: WSGIEnvironment) -> bool:
+    """Tell whether a browser asks what another origin's page may send (Fetch standard, CORS protocol)."""
+    return (
+        environ["REQUEST_METHOD"] == "OPTIONS"
+        and bool(environ.get("HTTP_ORIGIN"))
+        and bool(environ.get("HTTP_ACCESS_CONTROL_REQUEST_METHOD"))
+    )

@@ -1,0 +1,129 @@
+"""What a request is refused with: one table, and from it WSGI apps with their responses made ready."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from http import HTTPStatus
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+REALM = "gateway"
+_UNREGISTERED = {498: "Invalid Token"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One row of the table.
+
+    `challenge` is the error code of RFC 6750 section 3.1, None for a challenge without one.
+    `registered` is the status in the `rfc6750` profile, where it differs.
+    """
+
+    code: str
+    status: int
+    error: str
+    challenge: str | None
+    description: str
+    registered: int | None = None
+
+
+RULES = (
+    Rule(
+        "missing_credentials",
+        400,
+        "Bad Request",
+        None,
+        "The Authorization or the uid header is missing",
+        registered=401,
+    ),
+    Rule(
+        "malformed_credentials",
+        400,
+        "Bad Request",
+        "invalid_request",
+        "The Authorization header is not Bearer and one token",
+    ),
+    Rule(
+        "invalid_token",
+        498,
+        "Invalid Token",
+        "invalid_token",
+        "The token is malformed or its signature is wrong",
+        registered=401,
+    ),
+    Rule("token_expired", 401, "Token is expired", "invalid_token", "The token is expired"),
+    Rule(
+        "invalid_claims",
+        401,
+        "Token is invalid",
+        "invalid_token",
+        "A claim of the token is missing or not acceptable",
+    ),
+    Rule(
+        "uid_mismatch",
+        400,
+        "User not permission",
+        "invalid_request",
+        "The uid header is not the uid of the token",
+        registered=403,
+    ),
+)
+
+
+class Rejection:
+    """A refusal as a WSGI app: a JSON object with `error` and `code`, and nothing secret.
+
+    Args:
+        code: what was wrong, for programs.
+        status: the HTTP status code.
+        error: what was wrong, for people.
+        headers: headers besides those of every rejection.
+    """
+
+    __slots__ = ("_body", "_headers", "_status", "code", "error", "status")
+
+    def __init__(self, code: str, status: int, error: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+        self.code = code
+        self.status = status
+        self.error = error
+        self._status = status_line(status)
+        self._body = json.dumps({"error": error, "code": code}).encode("ascii")
+        self._headers = (
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(self._body))),
+            ("Cache-Control", "no-store"),
+            *headers,
+        )
+
+    def __repr__(self) -> str:
+        return f"Rejection({self.code!r}, {self.status})"
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        """Answer the request; `HEAD` gets the same headers and no body."""
+        start_response(self._status, list(self._headers))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._body]
+
+
+def status_line(status: int) -> str:
+    """Return code and reason phrase."""
+    phrase = _UNREGISTERED.get(status) or HTTPStatus(status).phrase
+    return f"{status} {phrase}"
+
+
+def rejections(profile: str) -> dict[str, Rejection]:
+    """Return every rejection of the table by its code, for the profile `classic` or `rfc6750`."""
+    return {rule.code: _made_ready(rule, profile) for rule in RULES}
+
+
+def _made_ready(rule: Rule, profile: str) -> Rejection:
+    registered = profile == "rfc6750" and rule.registered
+    challenge = [("WWW-Authenticate", _challenge(rule))]
+    return Rejection(rule.code, registered or rule.status, rule.error, challenge)
+
+
+def _challenge(rule: Rule) -> str:
+    """RFC 6750 section 3: no error code where the request carried no credentials."""
+    if rule.challenge is None:
+        return f'Bearer realm="{REALM}"'
+    return f'Bearer realm="{REALM}", error="{rule.challenge}", error_description="{rule.description}"'

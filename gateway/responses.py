@@ -1,0 +1,54 @@
+"""How a renewed token is announced to the client, in the app's own response."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from wsgiref.types import StartResponse
+
+_EXPOSE = "access-control-expose-headers"
+# What shared caches heed before or instead of Cache-Control: RFC 9213 and its vendors' forms of it
+# (named …-CDN-Cache-Control by custom), surrogates, nginx and Akamai.
+_CACHE_OVERRIDES = frozenset({"surrogate-control", "x-accel-expires", "edge-control"})
+
+
+class Announcer:
+    """Puts a renewed token into responses, under one header, and keeps it out of shared caches."""
+
+    def __init__(self, header: str) -> None:
+        self._header = header
+        self._folded = header.lower()
+
+    def wrap(self, start_response: StartResponse, token: str) -> StartResponse:
+        """Return a `start_response` that adds `token` to the headers that the app gives."""
+
+        def announcing(status, headers, exc_info=None):  # type: ignore[no-untyped-def]
+            announced = self.announced(headers, token)
+            if exc_info is None:
+                return start_response(status, announced)
+            return start_response(status, announced, exc_info)
+
+        return announcing
+
+    def announced(self, headers: Iterable[tuple[str, str]], token: str) -> list[tuple[str, str]]:
+        """Return the app's headers with the token, not to be stored, and readable by the page it is for."""
+        kept, exposed, other_origin = [], [], False
+        for name, value in headers:
+            folded = name.lower()
+            if folded == _EXPOSE:
+                exposed.append(value)
+            elif folded != self._folded and not _is_cache_rule(folded):
+                kept.append((name, value))
+                other_origin = other_origin or folded == "access-control-allow-origin"
+        if other_origin and self._folded not in _names(exposed):
+            exposed.append(self._header)
+        if exposed:
+            kept.append(("Access-Control-Expose-Headers", ", ".join(exposed)))
+        return [*kept, ("Cache-Control", "no-store"), (self._header, token)]
+
+
+def _names(values: Iterable[str]) -> set[str]:
+    return {name.strip().lower() for value in values for name in value.split(",")}
+
+
+def _is_cache_rule(folded: str) -> bool:
+    return folded.endswith("cache-control") or folded in _CACHE_OVERRIDES

@@ -1,0 +1,31 @@
+"""The settings of this process and of those forked from it: read once, when it starts."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from gateway.settings import Settings
+
+
+@cache
+def settings_at_start() -> Settings:
+    """Return the settings of the environment and the file, as they were when first asked for.
+
+    Under gunicorn that is in the master, so that all its workers, also one that is started anew much
+    later, go by the same.
+
+    Raises:
+        ConfigError: as `Settings.from_env`.
+    """
+    return Settings.from_env()
+
+
+def renew_settings() -> None:
+    """Read the settings anew, for the workers that are started from now on.
+
+    Raises:
+        ConfigError: they are faulty; those of before stay in force.
+    """
+    Settings.from_env()
+    settings_at_start.cache_clear()
+    settings_at_start()

@@ -1,0 +1,16 @@
+"""Tests see none of the settings of the shell that runs them."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import settings
+
+from gateway.settings import CONFIG_VARIABLE, TABLE
+
+for name in (CONFIG_VARIABLE, "GUNICORN_CMD_ARGS", *(row.variable for row in TABLE)):
+    os.environ.pop(name, None)
+
+# A busy machine is no fault of the code: no test is timed.
+settings.register_profile("project", deadline=None)
+settings.load_profile("project")

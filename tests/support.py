@@ -1,0 +1,117 @@
+"""What many tests share: a key, a clock to move, tokens made by hand, and apps that record their calls."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+import webtest
+
+from gateway import AuthGateway, Settings, TokenCreator
+
+KEY = "a secret for tests alone, 40 bytes long."
+NOW = 1_800_000_000.25  # the time at which tests begin, unless they say otherwise
+MINUTE = 60
+HEADER = {"alg": "HS256", "typ": "JWT"}
+
+
+class Clock(TokenCreator):
+    """A `TokenCreator` whose time stands still until a test moves it."""
+
+    time = NOW
+
+    def now(self) -> float:
+        return self.time
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def as_bytes(part: object) -> bytes:
+    """A segment's bytes: as they are, or the JSON of anything else."""
+    return part if isinstance(part, bytes) else json.dumps(part).encode()
+
+
+def forge(payload: object, header: object = HEADER, key: str = KEY) -> str:
+    """A token rightly signed over any header and payload, JSON or raw bytes."""
+    signed = f"{b64(as_bytes(header))}.{b64(as_bytes(payload))}"
+    mac = hmac.new(key.encode(), signed.encode(), hashlib.sha256).digest()
+    return f"{signed}.{b64(mac)}"
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """Good claims at `NOW`, with changes; a change to `...` takes the claim out."""
+    good = {"uid": 12, "iat": int(NOW), "exp": int(NOW) + 30 * MINUTE, "auth_time": NOW, "sid": "s"}
+    return {name: value for name, value in (good | changes).items() if value is not ...}
+
+
+class Recorder:
+    """An app that keeps the environ of each call and answers 200 with fixed headers and body."""
+
+    def __init__(self, headers: Iterable[tuple[str, str]] = (), body: bytes = b"from the app") -> None:
+        self.calls: list[WSGIEnvironment] = []
+        self._headers = [("Content-Type", "text/plain"), *headers]
+        self._body = body
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> list[bytes]:
+        self.calls.append(environ)
+        start_response("200 OK", list(self._headers))
+        return [] if environ["REQUEST_METHOD"] == "HEAD" else [self._body]
+
+    @property
+    def environ(self) -> WSGIEnvironment:
+        """The environ of the one call there was."""
+        (environ,) = self.calls
+        return environ
+
+
+class Guarded:
+    """An app behind the gateway, called through WebTest with lint, at a time that the test moves."""
+
+    def __init__(self, app: WSGIApplication | None = None, **options: Any) -> None:
+        settings = Settings(token_key=KEY, **options)
+        self.app = app if app is not None else Recorder()
+        self.clock = Clock(settings)
+        self.gateway = AuthGateway(self.app, settings, tokens=self.clock)
+        self.client = webtest.TestApp(self.gateway)
+
+    def request(
+        self,
+        path: str = "/",
+        token: str | None = None,
+        uid: str | None = "12",
+        method: str = "GET",
+        **headers: str,
+    ) -> webtest.TestResponse:
+        """Send a request, with a good token unless one is given ("" for none)."""
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        token = self.clock.create(uid=12) if token is None else token
+        if token:
+            sent["Authorization"] = f"Bearer {token}"
+        if uid is not None:
+            sent["uid"] = uid
+        return self.send(path, sent, method)
+
+    def send(
+        self, path: str = "/", headers: Mapping[str, str] | None = None, method: str = "GET"
+    ) -> webtest.TestResponse:
+        """Send a request with these headers alone."""
+        return self.client.request(path, method=method, headers=dict(headers or {}), expect_errors=True)
+
+    @property
+    def seen(self) -> WSGIEnvironment:
+        """The environ of the one call that reached the app."""
+        assert isinstance(self.app, Recorder)
+        return self.app.environ
+
+    @property
+    def reached(self) -> int:
+        """How many requests reached the app."""
+        assert isinstance(self.app, Recorder)
+        return len(self.app.calls)

@@ -1,0 +1,216 @@
+"""How gunicorn is configured, and what ends its start."""
+
+from __future__ import annotations
+
+import importlib
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+
+import pytest
+
+from gateway.settings import TABLE
+from gateway.startup import settings_at_start
+from tests.support import KEY
+
+# Python 3.12 and later warn of a fork beside the threads of the test runner; a gunicorn master has none.
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+
+NAME = "gateway.gunicorn_conf"
+
+Conf = Callable[..., ModuleType]
+
+
+@pytest.fixture
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Conf]:
+    """Give a function that imports the configuration anew, in an environment of these variables."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for variable in ("GATEWAY_CONFIG", *(row.variable for row in TABLE)):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("TOKEN_KEY", KEY)
+
+    def imported(**environ: str) -> ModuleType:
+        for variable, value in environ.items():
+            monkeypatch.setenv(variable, value)
+        monkeypatch.delitem(sys.modules, NAME, raising=False)
+        settings_at_start.cache_clear()
+        return importlib.import_module(NAME)
+
+    yield imported
+    settings_at_start.cache_clear()
+
+
+class Pidfile:
+    """A pidfile that is there until it is unlinked."""
+
+    there = True
+
+    def unlink(self) -> None:
+        self.there = False
+
+
+def write_app(source: str) -> str:
+    """Write a module of an app into the working directory, and return what names the app."""
+    name = f"made_{secrets.token_hex(8)}"
+    Path(f"{name}.py").write_text(source, "utf-8")
+    return f"{name}:app"
+
+
+def start(conf: ModuleType, pidfile: Pidfile | None = None) -> None:
+    conf.on_starting(SimpleNamespace(pidfile=pidfile))
+
+
+def fault_of_start(conf: ModuleType) -> str:
+    with pytest.raises(SystemExit) as caught:
+        start(conf)
+    fault = str(caught.value.code)
+    assert len(fault.splitlines()) == 1
+    return fault
+
+
+def test_the_app_to_serve_is_the_gateway(conf: Conf) -> None:
+    assert conf().wsgi_app == "gateway.wsgi:application"
+
+
+def test_no_client_header_moves_the_path(conf: Conf) -> None:
+    assert conf().forwarder_headers == ""
+
+
+def test_there_is_no_control_socket(conf: Conf) -> None:
+    assert conf().control_socket_disable is True
+
+
+def test_every_name_for_gunicorn_is_exported_and_no_other(conf: Conf) -> None:
+    """`from gateway.gunicorn_conf import *` is how the shipped file takes them over."""
+    assert sorted(conf().__all__) == [
+        "bind",
+        "control_socket_disable",
+        "forwarder_headers",
+        "on_reload",
+        "on_starting",
+        "workers",
+        "wsgi_app",
+    ]
+
+
+def test_it_binds_to_loopback_unless_told_otherwise(conf: Conf) -> None:
+    assert conf().bind == "127.0.0.1:8000"
+
+
+def test_a_port_in_the_environment_binds_to_every_address(conf: Conf) -> None:
+    assert conf(PORT="8001").bind == "0.0.0.0:8001"
+
+
+def test_an_empty_port_in_the_environment_does_not(conf: Conf) -> None:
+    assert conf(PORT="").bind == "127.0.0.1:8000"
+
+
+def test_a_port_in_the_file_binds_to_loopback(conf: Conf) -> None:
+    Path("config.env").write_text("PORT=8001\n", "utf-8")
+    assert conf().bind == "127.0.0.1:8001"
+
+
+@pytest.mark.parametrize(("environ", "workers"), [({}, 2), ({"WEB_CONCURRENCY": "5"}, 5)])
+def test_workers_are_as_many_as_set(environ: dict[str, str], workers: int, conf: Conf) -> None:
+    assert conf(**environ).workers == workers
+
+
+def test_bad_settings_end_the_start_with_a_line_for_each(conf: Conf) -> None:
+    with pytest.raises(SystemExit) as caught:
+        conf(EXP_TIME_MIN="soon", PORT="many")
+    assert str(caught.value.code).splitlines() == [
+        "EXP_TIME_MIN is 'soon'; it must be a whole number of minutes from 1 to 1000000000",
+        "PORT is 'many'; it must be a whole number from 1 to 65535",
+    ]
+
+
+def test_the_start_goes_on_with_the_demo(conf: Conf) -> None:
+    pidfile = Pidfile()
+    start(conf(), pidfile)
+    assert pidfile.there
+
+
+def test_the_start_goes_on_with_an_app_that_imports(conf: Conf) -> None:
+    pidfile = Pidfile()
+    start(conf(GATEWAY_APP=write_app("app = print\n")), pidfile)
+    assert pidfile.there
+
+
+def test_the_app_is_imported_in_another_process(conf: Conf) -> None:
+    app = write_app("open('imported', 'w').close()\napp = print\n")
+    start(conf(GATEWAY_APP=app))
+    assert Path("imported").exists()
+    assert app.removesuffix(":app") not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        pytest.param("x = 1\n", "does not import: AttributeError: ", id="no app"),
+        pytest.param("app = 1\n", "is int; it must be a WSGI callable", id="not callable"),
+        pytest.param("raise RuntimeError('no\\ndb')\n", "does not import: RuntimeError: no db", id="raises"),
+        pytest.param("raise RuntimeError('\\udcff é')\n", "RuntimeError: \\udcff é", id="odd text"),
+        pytest.param("raise SystemExit(0)\n", "does not import: SystemExit: 0", id="exits"),
+        pytest.param("def\n", "does not import: SyntaxError: ", id="syntax error"),
+        pytest.param("import os\nos._exit(3)\n", "whose import ended the process", id="ends the process"),
+        pytest.param("raise KeyboardInterrupt\n", "whose import ended the process", id="is interrupted"),
+    ],
+)
+def test_an_app_that_does_not_import_ends_the_start_with_one_line(
+    source: str, reason: str, conf: Conf
+) -> None:
+    app = write_app(source)
+    fault = fault_of_start(conf(GATEWAY_APP=app))
+    assert fault.startswith(f"GATEWAY_APP is {app!r}, wh")
+    assert reason in fault
+
+
+def test_an_app_whose_import_ends_the_process_well_ends_the_start_too(conf: Conf) -> None:
+    app = write_app("import os\nos._exit(0)\n")
+    assert f"GATEWAY_APP is {app!r}" in fault_of_start(conf(GATEWAY_APP=app))
+
+
+def test_a_start_that_ends_leaves_no_pidfile(conf: Conf) -> None:
+    pidfile = Pidfile()
+    with pytest.raises(SystemExit):
+        start(conf(GATEWAY_APP="no_such_module:app"), pidfile)
+    assert not pidfile.there
+
+
+class Log:
+    """A log that keeps its errors."""
+
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+
+    def error(self, message: str, *arguments: object) -> None:
+        self.errors.append(message % arguments)
+
+
+def test_the_settings_are_those_of_the_start_whatever_becomes_of_the_file(conf: Conf) -> None:
+    Path("config.env").write_text("EXP_TIME_MIN=20")
+    conf()
+    Path("config.env").write_text("EXP_TIME_MIN=21")
+    assert settings_at_start().exp_time_min == 20
+
+
+def test_a_reload_takes_the_settings_anew(conf: Conf) -> None:
+    Path("config.env").write_text("EXP_TIME_MIN=20")
+    configuration, log = conf(), Log()
+    Path("config.env").write_text("EXP_TIME_MIN=21")
+    configuration.on_reload(SimpleNamespace(log=log))
+    assert (settings_at_start().exp_time_min, log.errors) == (21, [])
+
+
+def test_a_reload_with_faulty_settings_goes_on_with_those_of_before(conf: Conf) -> None:
+    Path("config.env").write_text("EXP_TIME_MIN=20")
+    configuration, log = conf(), Log()
+    Path("config.env").write_text("EXP_TIME_MIN=x")
+    configuration.on_reload(SimpleNamespace(log=log))
+    assert settings_at_start().exp_time_min == 20
+    (line,) = log.errors
+    assert line.startswith("EXP_TIME_MIN is 'x'; it must be")
+    assert line.endswith("; the settings of before stay in force")

@@ -1,0 +1,654 @@
+"""The settings: defaults, what each accepts and refuses, and where they come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway import ConfigError, Settings, WeakKeyWarning
+from gateway.settings import TABLE, Found
+from tests.support import KEY
+
+Write = Callable[..., Path]
+
+WHOLE_NUMBERS = [
+    "EXP_TIME_MIN",
+    "REFRESH_TIME_MIN",
+    "PORT",
+    "WEB_CONCURRENCY",
+    "GATEWAY_LEEWAY_SEC",
+    "GATEWAY_MAX_SESSION_MIN",
+    "GATEWAY_MAX_TOKEN_BYTES",
+]
+FLAGS = [
+    "GATEWAY_ALLOW_PREFLIGHT",
+    "GATEWAY_TOKEN_IN_RESPONSE",
+    "GATEWAY_REQUIRE_UID",
+    "GATEWAY_ALLOW_WEAK_KEY",
+]
+# A value that each setting refuses.
+BAD = {
+    "TOKEN_KEY": "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA",
+    **dict.fromkeys(WHOLE_NUMBERS, "many"),
+    **dict.fromkeys(FLAGS, "maybe"),
+    "GATEWAY_APP": "myapp",
+    "GATEWAY_PUBLIC_PATHS": "health",
+    "GATEWAY_PREFIX": "auth",
+    "GATEWAY_STATUS_PROFILE": "strict",
+    "GATEWAY_TOKEN_HEADER": "Cookie",
+    "GATEWAY_UID_CLAIM": "exp",
+}
+PEM = "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END PUBLIC KEY-----\n"
+OTHERS_KEYS = [
+    pytest.param(PEM, id="PEM"),
+    pytest.param("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDExMTExMTExMTExMTEx", id="SSH"),
+    pytest.param('{"kty": "oct", "k": "c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0"}', id="JWK"),
+]
+
+
+@pytest.fixture(autouse=True)
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Leave the working directory empty and the environment clean; return what writes a file there."""
+    monkeypatch.chdir(tmp_path)
+    for variable in ("GATEWAY_CONFIG", *(row.variable for row in TABLE)):
+        monkeypatch.delenv(variable, raising=False)
+
+    def written(content: str | bytes, name: str = "config.env") -> Path:
+        path = Path(name)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        return path
+
+    return written
+
+
+def keyword(variable: str) -> str:
+    return variable.removeprefix("GATEWAY_").lower()
+
+
+def made(**given: Any) -> Settings:
+    """Make settings from keyword arguments of any type."""
+    return Settings(**{"token_key": KEY, **given})
+
+
+def read(environ: dict[str, str] | None = None) -> Settings:
+    """Read the settings from an environment that has a good key besides."""
+    return Settings.from_env({"TOKEN_KEY": KEY, **(environ or {})})
+
+
+def faults_of(make: Callable[[], object]) -> list[str]:
+    """What is wrong, after a look at that each fault is one line and that the error is those lines."""
+    with pytest.raises(ConfigError) as caught:
+        make()
+    faults = list(caught.value.faults)
+    assert str(caught.value).splitlines() == faults
+    return faults
+
+
+def fault_of(make: Callable[[], object]) -> str:
+    (fault,) = faults_of(make)
+    return fault
+
+
+# Defaults
+
+
+def test_each_setting_has_its_default() -> None:
+    assert dataclasses.asdict(Settings(token_key=KEY)) == {
+        "token_key": KEY.encode(),
+        "exp_time_min": 30,
+        "refresh_time_min": 15,
+        "app": None,
+        "port": 8000,
+        "web_concurrency": 2,
+        "public_paths": (),
+        "allow_preflight": False,
+        "prefix": "/auth",
+        "status_profile": "classic",
+        "token_header": "X-Refreshed-Token",
+        "token_in_response": True,
+        "uid_claim": "uid",
+        "require_uid": True,
+        "issuer": None,
+        "audience": None,
+        "leeway_sec": 0,
+        "max_session_min": 1440,
+        "max_token_bytes": 8000,
+        "allow_weak_key": False,
+    }
+
+
+def test_an_empty_environment_without_a_file_lacks_the_key_alone() -> None:
+    assert fault_of(lambda: Settings.from_env({})) == (
+        "TOKEN_KEY is not set; it must be a random secret of 32 bytes or more,"
+        " and no PEM, SSH, DER or JWK key"
+    )
+
+
+@pytest.mark.parametrize(
+    ("lifetime", "refresh", "session"),
+    [(1, 1, 1440), (14, 14, 1440), (15, 15, 1440), (16, 15, 1440), (1440, 15, 1440), (1441, 15, 1441)],
+)
+def test_two_defaults_hang_on_the_lifetime(lifetime: int, refresh: int, session: int) -> None:
+    settings = made(exp_time_min=lifetime)
+    assert (settings.refresh_time_min, settings.max_session_min) == (refresh, session)
+
+
+# Accepted
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *((text, True) for text in ("true", "True", "TRUE", "1", "yes", "on")),
+        *((text, False) for text in ("false", "False", "FALSE", "0", "no", "off")),
+    ],
+)
+def test_a_flag_is_read_in_any_case(name: str, text: str, value: bool) -> None:
+    assert getattr(read({name: text}), keyword(name)) is value
+
+
+@pytest.mark.parametrize("text", ["20", "020"])
+@pytest.mark.parametrize("name", [name for name in WHOLE_NUMBERS if name != "GATEWAY_MAX_SESSION_MIN"])
+def test_a_whole_number_is_read_from_ascii_digits(name: str, text: str) -> None:
+    assert getattr(read({name: text}), keyword(name)) == 20
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("GATEWAY_MAX_SESSION_MIN", "60", 60),
+        ("GATEWAY_APP", "myapp:app", "myapp:app"),
+        ("GATEWAY_APP", "my_app.main2:make.app", "my_app.main2:make.app"),
+        ("GATEWAY_PREFIX", "/gateway/v1.0", "/gateway/v1.0"),
+        ("GATEWAY_PREFIX", "/.well-known/~a_b", "/.well-known/~a_b"),
+        ("GATEWAY_STATUS_PROFILE", "classic", "classic"),
+        ("GATEWAY_STATUS_PROFILE", "rfc6750", "rfc6750"),
+        ("GATEWAY_TOKEN_HEADER", "X-Next-Token", "X-Next-Token"),
+        ("GATEWAY_UID_CLAIM", "sub", "sub"),
+        ("GATEWAY_ISSUER", "https://issuer.example", "https://issuer.example"),
+        ("GATEWAY_AUDIENCE", "our api", "our api"),
+        ("GATEWAY_PUBLIC_PATHS", "/health", ("/health",)),
+        ("GATEWAY_PUBLIC_PATHS", " /health ,, /static/* , ", ("/health", "/static/*")),
+        ("GATEWAY_PUBLIC_PATHS", "/,/*", ("/", "/*")),
+        ("GATEWAY_PUBLIC_PATHS", "/a b,/café", ("/a b", "/café")),
+        ("GATEWAY_PUBLIC_PATHS", " , ", ()),
+        ("TOKEN_KEY", "k" * 32, b"k" * 32),
+        ("TOKEN_KEY", "é" * 16, "é".encode() * 16),
+        ("TOKEN_KEY", "\udcff" * 32, b"\xff" * 32),  # so Python hands on a byte that is not UTF-8
+    ],
+)
+def test_a_text_is_read_from_the_environment(name: str, text: str, value: object) -> None:
+    assert getattr(read({name: text}), keyword(name)) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("token_key", b"\x00" * 32, b"\x00" * 32),
+        ("exp_time_min", 20, 20),
+        ("exp_time_min", "20", 20),
+        ("allow_preflight", True, True),
+        ("allow_preflight", "yes", True),
+        ("public_paths", ["/health", "/static/*"], ("/health", "/static/*")),
+        ("public_paths", ("/a,b",), ("/a,b",)),
+        ("public_paths", "/health, /static/*", ("/health", "/static/*")),
+        ("prefix", "", ""),
+        ("prefix", None, "/auth"),
+        ("issuer", "", None),
+        ("exp_time_min", None, 30),
+    ],
+)
+def test_a_keyword_takes_the_value_or_its_text(name: str, value: object, kept: object) -> None:
+    assert getattr(made(**{name: value}), name) == kept
+
+
+BOUNDS = [
+    ("exp_time_min", 1, 10**9, {}),
+    ("refresh_time_min", 0, 10**9, {"exp_time_min": 10**9}),
+    ("port", 1, 65535, {}),
+    ("web_concurrency", 1, 10_000, {}),
+    ("leeway_sec", 0, 300, {}),
+    ("max_session_min", 1, 10**9, {"exp_time_min": 1}),
+    ("max_token_bytes", 1, 10**6, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "low", "high", "others"), BOUNDS)
+def test_a_number_may_be_at_either_end_of_its_range(
+    name: str, low: int, high: int, others: dict[str, int]
+) -> None:
+    kept = [getattr(made(**others, **{name: value}), name) for value in (low, high)]
+    assert kept == [low, high]
+
+
+@pytest.mark.parametrize(("name", "low", "high", "others"), BOUNDS)
+def test_a_number_may_not_be_beyond_either_end(
+    name: str, low: int, high: int, others: dict[str, int]
+) -> None:
+    for value in (low - 1, high + 1):
+        fault = fault_of(partial(made, **others, **{name: value}))
+        assert f" is {value}; it must be a whole number" in fault
+        assert fault.endswith(f"from {low} to {high}")
+
+
+# Refused
+
+
+@pytest.mark.parametrize("name", WHOLE_NUMBERS)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\uff11\uff12",
+        "1_0",
+        " 3",
+        "3 ",
+        "+3",
+        "-3",
+        "3.0",
+        "3e1",
+        "\u00b3",
+        "\u0663",
+        "0x10",
+        "9" * 19,
+        "3,0",
+        "x",
+    ],
+)
+def test_a_whole_number_is_ascii_digits_alone(name: str, text: str) -> None:
+    fault = fault_of(lambda: read({name: text}))
+    assert fault.startswith(f"{name} is {text!r}; it must be a whole number")
+
+
+@pytest.mark.parametrize("name", FLAGS)
+@pytest.mark.parametrize("text", ["maybe", "2", "t", " true", "true ", "none"])
+def test_a_flag_is_true_or_false(name: str, text: str) -> None:
+    assert fault_of(lambda: read({name: text})) == f"{name} is {text!r}; it must be true or false"
+
+
+REFUSED = {
+    "GATEWAY_APP": (
+        "module:callable, such as myapp.main:app",
+        ["myapp", "myapp:", ":app", "a:b:c", "a:b()", "a/b:c", "a-b:c", "1a:b", "a..b:c", ".a:b", "a b:c"],
+    ),
+    "GATEWAY_PREFIX": (
+        "empty, or a path such as /auth",
+        ["auth", "/", "/auth/", "//a", "/a//b", "/a/../b", "/.", "/a b", "/é", "/a*", "/a?b", "/%61", "/a;b"],
+    ),
+    "GATEWAY_STATUS_PROFILE": ("classic or rfc6750", ["RFC6750", "strict", "classic "]),
+    "GATEWAY_TOKEN_HEADER": (
+        "a legal header name that HTTP, cookies, credentials and the uid do not use",
+        ["X Token", "X:Token", "Tökèn", "Authorization", "set-cookie", "uid", "U-I-D", "Remote_User", "-"],
+    ),
+    "GATEWAY_UID_CLAIM": (
+        "a claim's name other than aud, auth_time, exp, iat, iss, jti, nbf, sid",
+        ["aud", "auth_time", "exp", "iat", "iss", "jti", "nbf", "sid"],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "must", "text"),
+    [(name, must, text) for name, (must, texts) in REFUSED.items() for text in texts],
+)
+def test_a_text_of_the_wrong_kind_is_refused(name: str, must: str, text: str) -> None:
+    assert fault_of(lambda: read({name: text})).startswith(f"{name} is {text!r}; it must be {must}")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        "health",
+        "*",
+        "/a*",
+        "/*/a",
+        "/**",
+        "/a//b",
+        "//*",
+        "/./a",
+        "/a/..",
+        "/a\\b",
+        "/a;b",
+        "/%61",
+        "/a\x7f",
+        "/\udcff",
+    ],
+)
+def test_a_public_path_that_could_be_read_in_two_ways_stops_the_start(entry: str) -> None:
+    fault = fault_of(lambda: read({"GATEWAY_PUBLIC_PATHS": f"/health,{entry}"}))
+    assert fault.startswith(f"GATEWAY_PUBLIC_PATHS is {f'/health,{entry}'!r}: ")
+    assert "; it must be paths such as /health or prefixes such as /static/*, separated by commas" in fault
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("exp_time_min", True),
+        ("exp_time_min", 20.0),
+        ("exp_time_min", b"20"),
+        ("exp_time_min", [20]),
+        ("allow_preflight", 1),
+        ("public_paths", 12),
+        ("public_paths", [b"/health"]),
+        ("public_paths", ["/health", ""]),
+        ("public_paths", {"/health": 1}),
+        ("prefix", 3),
+        ("issuer", 3),
+        ("issuer", b"issuer"),
+        ("app", len),
+        ("token_header", 3),
+        ("status_profile", True),
+    ],
+)
+def test_a_keyword_of_the_wrong_type_is_refused(name: str, value: object) -> None:
+    fault = fault_of(lambda: made(**{name: value}))
+    assert f"{name.upper()} is {value!r}" in fault
+    assert "; it must be " in fault
+
+
+def test_a_number_too_long_to_be_written_out_is_refused_like_any_other() -> None:
+    assert "EXP_TIME_MIN" in fault_of(lambda: made(exp_time_min=10**5000))
+
+
+def test_a_long_value_is_shown_in_part() -> None:
+    fault = fault_of(lambda: read({"GATEWAY_APP": "a" * 1000}))
+    assert fault.startswith("GATEWAY_APP is 'aaaaaaaaaa")
+    assert len(fault) < 200
+
+
+def test_an_odd_character_is_shown_escaped() -> None:
+    fault = fault_of(lambda: read({"GATEWAY_APP": "a\n\x1b[31mb"}))
+    assert fault.startswith("GATEWAY_APP is 'a\\n\\x1b[31mb'; it must be")
+
+
+@pytest.mark.parametrize(
+    ("given", "line"),
+    [
+        (
+            {"refresh_time_min": 31},
+            "REFRESH_TIME_MIN is 31; it must be at most EXP_TIME_MIN, which is 30",
+        ),
+        (
+            {"exp_time_min": 5, "refresh_time_min": 6},
+            "REFRESH_TIME_MIN is 6; it must be at most EXP_TIME_MIN, which is 5",
+        ),
+        (
+            {"max_session_min": 29},
+            "GATEWAY_MAX_SESSION_MIN is 29; it must be at least EXP_TIME_MIN, which is 30",
+        ),
+    ],
+)
+def test_two_settings_that_contradict_each_other_are_refused(given: dict[str, int], line: str) -> None:
+    assert fault_of(lambda: made(**given)) == line
+
+
+def test_both_may_be_as_long_as_the_lifetime() -> None:
+    settings = made(exp_time_min=50, refresh_time_min=50, max_session_min=50)
+    assert settings.refresh_time_min == settings.max_session_min == 50
+
+
+def test_nothing_is_compared_with_a_lifetime_that_is_refused() -> None:
+    fault = fault_of(lambda: made(exp_time_min=0, refresh_time_min=99, max_session_min=1))
+    assert fault.startswith("EXP_TIME_MIN is 0")
+
+
+def test_every_fault_is_reported_and_not_the_first_alone() -> None:
+    faults = faults_of(lambda: Settings.from_env(BAD))
+    assert sorted(fault.split()[0] for fault in faults) == sorted(BAD)
+
+
+def test_a_weak_key_is_reported_among_other_faults() -> None:
+    faults = faults_of(lambda: Settings.from_env({"TOKEN_KEY": "too short", "PORT": "x"}))
+    assert [fault.split()[0] for fault in faults] == ["PORT", "TOKEN_KEY"]
+
+
+def test_an_unknown_keyword_is_a_type_error() -> None:
+    with pytest.raises(TypeError, match="lifetime"):
+        made(lifetime=3)
+
+
+# The key
+
+
+@pytest.mark.parametrize("key", ["k" * 31, "é" * 15, b"k" * 31])
+def test_a_key_under_32_bytes_is_refused_and_not_shown(key: str | bytes) -> None:
+    size = len(key.encode()) if isinstance(key, str) else len(key)
+    fault = fault_of(lambda: made(token_key=key))
+    assert fault.startswith(f"TOKEN_KEY holds {size} bytes; it must be a random secret of 32 bytes or more")
+    assert str(key) not in fault
+
+
+def test_a_weak_key_warns_where_it_is_allowed() -> None:
+    with pytest.warns(WeakKeyWarning, match="^TOKEN_KEY holds 9 bytes: .* can be guessed$") as warned:
+        settings = read({"TOKEN_KEY": "hunter2 x", "GATEWAY_ALLOW_WEAK_KEY": "true"})
+    assert settings.token_key == b"hunter2 x"
+    assert "hunter2" not in str(warned[0].message)
+
+
+@pytest.mark.parametrize("weak", ["true", "false"])
+@pytest.mark.parametrize("text", OTHERS_KEYS)
+def test_the_text_of_a_key_that_others_may_know_is_refused_and_not_shown(text: str, weak: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read({"TOKEN_KEY": text, "GATEWAY_ALLOW_WEAK_KEY": weak})
+    assert str(caught.value) == (
+        f"TOKEN_KEY holds {len(text)} characters that cannot be used; it must be a random secret of"
+        " 32 bytes or more, and no PEM, SSH, DER or JWK key"
+    )
+    trace = "".join(traceback.format_exception(caught.value))
+    assert not any(line in trace for line in text.splitlines())
+
+
+@pytest.mark.parametrize("key", [1234567, ["hunter2"], "\ud800hunter2" * 10])
+def test_a_key_that_is_no_text_is_refused_and_not_shown(key: object) -> None:
+    fault = fault_of(lambda: made(token_key=key))
+    assert fault.startswith("TOKEN_KEY ")
+    assert "hunter2" not in fault
+    assert "1234567" not in fault
+
+
+def test_repr_hides_the_key() -> None:
+    assert KEY not in repr(made())
+    assert "token_key" not in repr(made())
+
+
+def test_repr_of_what_was_found_hides_the_key() -> None:
+    assert KEY not in repr(Found.in_environment({"TOKEN_KEY": KEY}))
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made().port = 1  # type: ignore[misc]
+
+
+# The environment
+
+
+def test_the_environment_is_that_of_the_process_unless_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_KEY", KEY)
+    monkeypatch.setenv("PORT", "8001")
+    assert Settings.from_env().port == 8001
+
+
+@pytest.mark.parametrize("name", [row.variable for row in TABLE if not (row.required or row.empty_counts)])
+def test_set_but_empty_counts_as_not_set(name: str) -> None:
+    assert read({name: ""}) == read()
+
+
+def test_a_key_that_is_set_but_empty_is_not_set() -> None:
+    assert fault_of(lambda: read({"TOKEN_KEY": ""})).startswith("TOKEN_KEY is not set;")
+
+
+def test_an_empty_prefix_is_a_prefix_of_its_own() -> None:
+    assert read({"GATEWAY_PREFIX": ""}).prefix == ""
+
+
+def test_unknown_names_in_the_environment_are_left_alone() -> None:
+    assert read({"GATEWAY_INTERFACE": "CGI/1.1", "GATEWAY_PORT": "tcp://10.0.0.1:80", "X": "y"}) == read()
+
+
+# The file
+
+
+def test_no_file_is_fine() -> None:
+    assert read() == made()
+
+
+def test_the_file_fills_in_what_the_environment_leaves_unset(write: Write) -> None:
+    write(f"TOKEN_KEY={KEY!r}\nEXP_TIME_MIN=20\nPORT=1\n")
+    settings = Settings.from_env({"EXP_TIME_MIN": "10", "PORT": ""})
+    assert (settings.token_key, settings.exp_time_min, settings.port) == (KEY.encode(), 10, 1)
+
+
+def test_an_empty_prefix_in_the_environment_beats_the_file(write: Write) -> None:
+    write("GATEWAY_PREFIX=/gateway\n")
+    assert read({"GATEWAY_PREFIX": ""}).prefix == ""
+
+
+def test_an_empty_prefix_in_the_file_counts(write: Write) -> None:
+    write("GATEWAY_PREFIX=\nGATEWAY_APP=\n")
+    assert read() == made(prefix="")
+
+
+@pytest.mark.parametrize(("last", "port"), [("2", 2), ("", 8000)])
+def test_of_a_name_that_stands_twice_in_the_file_the_last_counts(last: str, port: int, write: Write) -> None:
+    write(f"PORT=1\nPORT={last}\n")
+    assert read().port == port
+
+
+def test_a_fault_in_the_file_does_not_count_where_the_environment_goes_first(write: Write) -> None:
+    write("PORT=many\n")
+    assert read({"PORT": "1"}).port == 1
+
+
+def test_gateway_config_names_the_file(write: Write) -> None:
+    write("PORT=1\n")
+    write("PORT=2\n", "other.env")
+    assert read({"GATEWAY_CONFIG": "other.env"}).port == 2
+
+
+def test_an_empty_gateway_config_names_none(write: Write) -> None:
+    write("PORT=1\n")
+    assert read({"GATEWAY_CONFIG": ""}).port == 1
+
+
+@pytest.mark.parametrize(
+    ("named", "reason"), [("missing.env", "No such file or directory"), (".", "Is a directory")]
+)
+def test_a_named_file_must_be_there(named: str, reason: str) -> None:
+    fault = fault_of(lambda: read({"GATEWAY_CONFIG": named}))
+    assert f"{named} cannot be read: {reason}" in fault
+
+
+def test_a_named_file_that_is_missing_is_laid_to_the_variable_that_names_it() -> None:
+    assert "GATEWAY_CONFIG" in fault_of(lambda: read({"GATEWAY_CONFIG": "missing.env"}))
+
+
+@pytest.mark.parametrize("key", ["$HOME" * 8, "${HOME}" * 8, "a$$b" * 8])
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+def test_a_dollar_in_the_file_stays_a_dollar(key: str, quote: str, write: Write) -> None:
+    write(f"TOKEN_KEY={quote}{key}{quote}\n")
+    assert Settings.from_env({"HOME": "/root"}).token_key == key.encode()
+
+
+@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_the_file_is_utf_8_with_or_without_a_bom_and_with_any_line_ending(
+    bom: bytes, newline: bytes, write: Write
+) -> None:
+    write(bom + "GATEWAY_ISSUER=ïssuer".encode() + newline + b"PORT=1" + newline)
+    assert read() == made(issuer="ïssuer", port=1)
+
+
+def test_a_file_that_is_not_utf_8_is_refused_by_its_line(write: Write) -> None:
+    write(b"PORT=1\n\nTOKEN_KEY=caf\xe9 hunter2\n")
+    fault = fault_of(read)
+    assert fault == "config.env, line 3: not UTF-8; it must be saved as UTF-8"
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        pytest.param("TOKEN_KEY='hunter2\n", 1, id="first"),
+        pytest.param("PORT=1\nTOKEN_KEY='hunter2\n", 2, id="second"),
+        pytest.param("\n\n# note\n\n\nTOKEN_KEY='hunter2\n", 6, id="after blank lines"),
+        pytest.param("PORT=1\r\n\r\n \r\nTOKEN_KEY='hunter2\r\n", 4, id="after CRLF"),
+        pytest.param("GATEWAY_ISSUER='a\nb\nc'\nTOKEN_KEY=\"hunter2\n", 4, id="after a value of three lines"),
+        pytest.param("TOKEN_KEY='hunter2' hunter2\n", 1, id="text after a quote"),
+        pytest.param("export TOKEN_KEY='hunter2\n", 1, id="exported"),
+    ],
+)
+def test_a_line_that_cannot_be_parsed_is_reported_by_its_own_number_alone(
+    text: str, line: int, write: Write
+) -> None:
+    write(text)
+    fault = fault_of(lambda: Settings.from_env({}))
+    assert fault == f"config.env, line {line}: cannot be parsed; it must be NAME=value, each quote closed"
+
+
+def test_a_line_without_an_equals_sign_is_reported(write: Write) -> None:
+    write("PORT=1\n\nhunter2\n")
+    assert fault_of(read) == (
+        "config.env, line 3: not NAME=value; a value of several lines must stand in quotes"
+    )
+
+
+def test_faults_before_a_line_that_cannot_be_parsed_are_reported_with_it(write: Write) -> None:
+    write("PORT=many\nGATEWAY_ISSUER='\n")
+    assert [fault.split()[0] for fault in faults_of(read)] == ["config.env,", "PORT"]
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("EXP_TIME_MINS", "EXP_TIME_MIN"),
+        ("TOKENKEY", "TOKEN_KEY"),
+        ("GATEWAY_PUBLIC_PATH", "GATEWAY_PUBLIC_PATHS"),
+        ("GATEWAY_AUDIENCES", "GATEWAY_AUDIENCE"),
+    ],
+)
+def test_an_unknown_name_in_the_file_is_refused_with_the_nearest_known_one(
+    name: str, nearest: str, write: Write
+) -> None:
+    write(f"PORT=1\n\n{name}=3\n")
+    assert fault_of(read) == f"config.env, line 3: {name} is no setting; the nearest is {nearest}"
+
+
+def test_an_unknown_name_near_to_none_is_refused_all_the_same(write: Write) -> None:
+    write("COLOUR=red\n")
+    assert fault_of(read).startswith("config.env, line 1: COLOUR is no setting")
+
+
+def test_every_unknown_name_in_the_file_is_reported(write: Write) -> None:
+    write("COLOUR=red\nPORT=1\nTASTE=sweet\n")
+    assert [fault.split()[3] for fault in faults_of(read)] == ["COLOUR", "TASTE"]
+
+
+def test_a_misspelt_key_is_not_reported_missing_as_well(write: Write) -> None:
+    write(f"TOKEN_KEYS={KEY}\n")
+    fault = fault_of(lambda: Settings.from_env({}))
+    assert fault == "config.env, line 1: TOKEN_KEYS is no setting; the nearest is TOKEN_KEY"
+
+
+def test_a_misspelt_name_does_not_hide_the_fault_of_its_neighbour(write: Write) -> None:
+    write("EXP_TIME_MINS=3\n")
+    faults = faults_of(lambda: read({"EXP_TIME_MIN": "soon"}))
+    assert [fault.split()[0] for fault in faults] == ["config.env,", "EXP_TIME_MIN"]
+
+
+def test_gateway_config_in_the_file_is_refused(write: Write) -> None:
+    write("GATEWAY_CONFIG=other.env\n")
+    assert fault_of(read) == "config.env, line 1: GATEWAY_CONFIG counts in the environment alone"
+
+
+def test_the_second_line_of_a_secret_that_looks_like_a_name_is_not_shown(write: Write) -> None:
+    """`openssl rand -base64 64` breaks its output into two lines, of which the second ends in `==`."""
+    write(f"TOKEN_KEY={'a' * 64}\nZGVmZ2hpamtsbW5vcHFyAA==\n")
+    fault = fault_of(lambda: Settings.from_env({}))
+    assert fault.startswith("config.env, line 2: ")
+    assert "ZGVmZ2hpamtsbW5vcHFyAA" not in fault

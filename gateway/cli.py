@@ -23,10 +23,11 @@ import click
 from gateway import describe, jws, loading
 from gateway.authentication import Authenticator
 from gateway.claims import is_time, uid_text
-from gateway.envfile import EnvFileError, blanked, read_text
+from gateway.envfile import EnvFileError, blanked, read_text, shown
 from gateway.errors import ConfigError, GatewayError, InvalidTokenError, TokenError
 from gateway.rejections import Rejection, status_line
-from gateway.settings import CONFIG_FILE, CONFIG_VARIABLE, Found, Settings
+from gateway.settings import TABLE, Settings, faults_of
+from gateway.sources import CONFIG_FILE, CONFIG_VARIABLE, Found
 from gateway.tokens import TokenCreator
 
 GUNICORN_COMMAND = ("-m", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.wsgi:application")
@@ -41,10 +42,11 @@ class Faults(click.ClickException):
 
     def __init__(self, *lines: str) -> None:
         super().__init__("\n".join(lines))
+        self.lines = lines
 
     def show(self, file: Any = None) -> None:
         """Print each line to standard error."""
-        for line in self.message.splitlines():
+        for line in self.lines:
             click.echo(f"error: {line}", err=True)
 
 
@@ -57,8 +59,10 @@ class Group(click.Group):
             warnings.showwarning = _show_warning
             try:
                 return super().invoke(ctx)
+            except ConfigError as error:
+                raise Faults(*error.faults) from error
             except (GatewayError, EnvFileError) as error:
-                raise Faults(*str(error).splitlines()) from error
+                raise Faults(str(error)) from error
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -80,14 +84,23 @@ def init(path: Path) -> None:
     """Write a settings file with a random TOKEN_KEY, readable by you alone; never over a file."""
     text = describe.example({"TOKEN_KEY": secrets.token_urlsafe(48)})
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        _write_new(path, text)
     except FileExistsError:
-        raise Faults(f"{path} is there already, and stays as it is") from None
+        raise Faults(f"{shown(path)} is there already, and stays as it is") from None
     except OSError as error:
-        raise Faults(f"{path} cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-    click.echo(f"{path} written, with a new TOKEN_KEY in it: keep it secret")
+        raise Faults(f"{shown(path)} cannot be written: {error.strerror}") from error
+    click.echo(f"{shown(path)} written, with a new TOKEN_KEY in it: keep it secret")
+
+
+def _write_new(path: Path, text: str) -> None:
+    """Write a file for its owner alone, whole or not at all."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError:
+        path.unlink()
+        raise
 
 
 @main.command()
@@ -101,11 +114,11 @@ def init(path: Path) -> None:
 def check(location: str | None) -> None:
     """Check every setting, import the app, and show what is in effect, secrets masked."""
     sys.path.insert(0, str(Path.cwd()))  # as gunicorn does
-    found = Found.in_environment(os.environ)
-    faults = found.all_faults()
+    found = Found.in_environment(TABLE, os.environ)
+    faults = faults_of(found)
     lines = [fault.line for fault in faults]
     if "app" in found.given and all(fault.variable != "GATEWAY_APP" for fault in faults):
-        lines += _faults_of_app(found.given["app"])
+        lines += loading.faults_of_app(found.given["app"])
     if lines:
         raise Faults(*lines)
     warned = [*_exposed_file(found), *_movable_path(location)]
@@ -116,18 +129,11 @@ def check(location: str | None) -> None:
         _show_warning(warning)
 
 
-def _faults_of_app(spec: str) -> tuple[str, ...]:
-    try:
-        loading.load_app(spec)
-    except ConfigError as error:
-        return error.faults
-    return ()
-
-
 def _exposed_file(found: Found) -> Iterator[str]:
     path = found.path
     if path is not None and found.sources["token_key"] == str(path) and path.stat().st_mode & 0o077:
-        yield f"{path} holds a secret that others on this machine may read; chmod 600 {path}"
+        name = shown(path)
+        yield f"{name} holds a secret that others on this machine may read; chmod 600 {name}"
 
 
 def _movable_path(location: str | None) -> Iterator[str]:
@@ -263,7 +269,9 @@ def token_inspect(text: str) -> None:
 
     Without TOKEN, it is read from standard input. The exit code is 1 for one that would be refused.
     """
-    text = (sys.stdin.read() if text == "-" else text).strip()
+    if text == "-":
+        text = sys.stdin.buffer.read().decode("utf-8", "replace")
+    text = text.strip()
     # No path is public here: it is the token that is asked about.
     settings = Settings.from_env().with_public_paths(())
     creator = TokenCreator(settings)

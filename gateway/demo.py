@@ -42,7 +42,7 @@ class Demo:
 
     def __init__(self, token_header: str) -> None:
         self._token_key = environ_key(token_header)
-        self._routes = Map(
+        routes = Map(
             [
                 Rule("/", methods=["GET"], endpoint=self._welcome),
                 Rule("/health-of-app", methods=["GET"], endpoint=self._health),
@@ -50,6 +50,7 @@ class Demo:
                 Rule("/whoami", methods=["GET"], endpoint=self._whoami),
             ]
         )
+        self._routes = routes.bind("demo")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -58,13 +59,15 @@ class Demo:
     def _answer(self, request: Request) -> Response | HTTPException:
         try:
             view: Callable[[Request], Response]
-            view, _ = self._routes.bind_to_environ(request.environ).match()
+            view, _ = self._routes.match(request.environ.get("PATH_INFO", ""), request.method)
             return view(request)
         except HTTPException as error:
             return error
 
     def _welcome(self, request: Request) -> Response:
-        return Response(_WELCOME.replace("{root}", request.root_url))
+        # Not by the Host header, which says whatever the client likes.
+        host = f"{request.environ['SERVER_NAME']}:{request.environ['SERVER_PORT']}"
+        return Response(_WELCOME.replace("{root}", f"{request.scheme}://{host}{request.root_path}/"))
 
     def _health(self, request: Request) -> Response:
         return _json({"status": "ok"})

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
-from gateway.settings import CONFIG_VARIABLE, TABLE, Found, Row, Settings
+from gateway.settings import TABLE, Settings
+from gateway.sources import CONFIG_VARIABLE, Found
+from gateway.table import Row
 
 _HEAD = f"""\
 # Settings of the authentication gateway, read once at start-up.

@@ -46,11 +46,16 @@ def read_text(path: Path) -> str:
         return path.read_text("utf-8-sig")
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise EnvFileError(f"{path}, line {line}: not UTF-8; it must be saved as UTF-8") from None
+        raise EnvFileError(f"{shown(path)}, line {line}: not UTF-8; it must be saved as UTF-8") from None
     except OSError as error:
         raise EnvFileError(
-            f"{path} cannot be read: {error.strerror}; it must be a file of NAME=value lines"
+            f"{shown(path)} cannot be read: {error.strerror}; it must be a file of NAME=value lines"
         ) from error
+
+
+def shown(path: Path) -> str:
+    """Return a path as text of one line."""
+    return str(path) if str(path).isprintable() else repr(str(path))
 
 
 def assignments(path: Path, text: str) -> Iterator[Assignment]:
@@ -101,7 +106,7 @@ def _without_value(path: Path, binding: Binding) -> str:
 
 
 def _refused(path: Path, binding: Binding, reason: str) -> EnvFileError:
-    return EnvFileError(f"{path}, line {_line_of(binding)}: {reason}")
+    return EnvFileError(f"{shown(path)}, line {_line_of(binding)}: {reason}")
 
 
 def _line_of(binding: Binding) -> int:

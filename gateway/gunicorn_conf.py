@@ -1,20 +1,22 @@
 """How gunicorn serves the gateway: `gunicorn -c python:gateway.gunicorn_conf gateway.wsgi:application`.
 
-Importing it checks the settings, in gunicorn's master: one bad setting ends the start with one line. What
-is given on gunicorn's own command line goes before what stands here.
+What is given on gunicorn's own command line goes before what stands here. The settings are checked in
+gunicorn's master before a worker starts, when `--chdir` and `--env` have been heeded; just `PORT` and
+`WEB_CONCURRENCY` are read earlier, from the environment and the folder in which gunicorn was started.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from typing import IO, Any, NoReturn
+from typing import Any
 
 from gateway.errors import ConfigError
-from gateway.loading import load_app
-from gateway.settings import Settings
+from gateway.loading import faults_of_app
+from gateway.settings import TABLE
+from gateway.sources import Found
 from gateway.startup import renew_settings, settings_at_start
+from gateway.table import checked
 
 __all__ = [
     "bind",
@@ -26,64 +28,33 @@ __all__ = [
     "wsgi_app",
 ]
 
-
-def _settings_or_exit() -> Settings:
-    try:
-        return settings_at_start()
-    except ConfigError as error:
-        sys.exit(str(error))
-
-
-_IMPORTS = "imports"  # what the child says of a good app; it may also end without a word
-
-
-def _fault_of_app(spec: str) -> str:
-    """Import the app in a child process, so that nothing it opens is shared with the workers.
-
-    Returns what is wrong with it in one line, or nothing.
-    """
-    with tempfile.TemporaryFile() as report:
-        child = os.fork()
-        if child == 0:
-            _report_and_exit(spec, report)
-        os.waitpid(child, 0)
-        report.seek(0)
-        said = report.read().decode()
-    if said == _IMPORTS:
-        return ""
-    return said or f"GATEWAY_APP is {spec!r}, whose import ended the process; it must be module:callable"
-
-
-def _report_and_exit(spec: str, report: IO[bytes]) -> NoReturn:
-    said = ""
-    try:
-        load_app(spec)
-        said = _IMPORTS
-    except ConfigError as error:
-        said = str(error)
-    finally:
-        report.write(said.encode("utf-8", "backslashreplace"))
-        report.flush()
-        os._exit(0)
-
-
-_settings = _settings_or_exit()
+# A faulty one is reported by `on_starting`, before anything is bound.
+_values, _ = checked(TABLE, Found.in_environment(TABLE, os.environ).given)
+_address = "0.0.0.0" if os.environ.get("PORT") else "127.0.0.1"  # noqa: S104
 
 wsgi_app = "gateway.wsgi:application"
-bind = f"{'0.0.0.0' if os.environ.get('PORT') else '127.0.0.1'}:{_settings.port}"  # noqa: S104
-workers = _settings.web_concurrency
+bind = f"{_address}:{_values.get('port', 8000)}"
+workers = _values.get("web_concurrency", 1)
 # Otherwise a client on loopback or on a unix socket may move SCRIPT_NAME, and with it the path judged.
 forwarder_headers = ""
 control_socket_disable = True
 
 
 def on_starting(server: Any) -> None:
-    """Check, before any worker starts, that the app to wrap imports."""
-    fault = _fault_of_app(_settings.app) if _settings.app is not None else ""
-    if fault:
+    """Check the settings and the import of the app; one that is bad ends the start with one line."""
+    faults = _faults()
+    if faults:
         if server.pidfile is not None:
             server.pidfile.unlink()
-        sys.exit(fault)
+        sys.exit("\n".join(faults))
+
+
+def _faults() -> list[str]:
+    try:
+        app = settings_at_start().app
+    except ConfigError as error:
+        return list(error.faults)
+    return faults_of_app(app) if app is not None else []
 
 
 def on_reload(server: Any) -> None:

@@ -25,29 +25,30 @@ INJECTED_KEYS = (
 _TAKEN = """
     Accept Accept-CH Accept-Charset Accept-Encoding Accept-Language Accept-Patch Accept-Post
     Accept-Ranges Access-Control-Allow-Credentials Access-Control-Allow-Headers
-    Access-Control-Allow-Methods Access-Control-Allow-Origin Access-Control-Expose-Headers
-    Access-Control-Max-Age Access-Control-Request-Headers Access-Control-Request-Method Age Allow
-    Alt-Svc Authentication-Info Authorization Cache-Control Cache-Status CDN-Cache-Control
-    Clear-Site-Data Connection Content-Digest Content-Disposition Content-Encoding Content-Language
-    Content-Length Content-Location Content-MD5 Content-Range Content-Security-Policy
-    Content-Security-Policy-Report-Only Content-Type Cookie Cookie2 Cross-Origin-Embedder-Policy
-    Cross-Origin-Opener-Policy Cross-Origin-Resource-Policy Date Digest Early-Data ETag Expect Expires
-    Forwarded From Host HTTP2-Settings If-Match If-Modified-Since If-None-Match If-Range
-    If-Unmodified-Since Keep-Alive Last-Modified Link Location Max-Forwards MIME-Version Origin
-    Permissions-Policy Pragma Prefer Preference-Applied Priority Proxy Proxy-Authenticate
-    Proxy-Authentication-Info Proxy-Authorization Proxy-Connection Proxy-Status Range Referer
-    Referrer-Policy Refresh Repr-Digest Retry-After Script-Name Path-Info Query-String Request-Method
-    Server-Name Server-Port Server-Protocol Remote-Addr Remote-Host Remote-Port Sec-Fetch-Dest
+    Access-Control-Allow-Methods Access-Control-Allow-Origin Access-Control-Allow-Private-Network
+    Access-Control-Expose-Headers Access-Control-Max-Age Access-Control-Request-Headers
+    Access-Control-Request-Method Age Allow Alt-Svc Alt-Used Authentication-Control Authentication-Info
+    Authorization Cache-Control Cache-Status CDN-Cache-Control Clear-Site-Data Close Connection
+    Content-Digest Content-Disposition Content-Encoding Content-Language Content-Length Content-Location
+    Content-MD5 Content-Range Content-Security-Policy Content-Security-Policy-Report-Only Content-Type
+    Cookie Cookie2 Cross-Origin-Embedder-Policy Cross-Origin-Opener-Policy Cross-Origin-Resource-Policy
+    Date Depth Destination Digest DPoP DPoP-Nonce Early-Data Edge-Control ETag Expect Expires Forwarded
+    From Host HTTP2-Settings If If-Match If-Modified-Since If-None-Match If-Range If-Unmodified-Since
+    Keep-Alive Last-Modified Link Location Lock-Token Max-Forwards MIME-Version
+    Optional-WWW-Authenticate Origin Overwrite Path-Info Permissions-Policy Pragma Prefer
+    Preference-Applied Priority Proxy Proxy-Authenticate Proxy-Authentication-Info Proxy-Authorization
+    Proxy-Connection Proxy-Status Query-String Range Referer Referrer-Policy Refresh Remote-Addr
+    Remote-Host Remote-Port Repr-Digest Request-Method Retry-After Script-Name Sec-Fetch-Dest
     Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-WebSocket-Accept Sec-WebSocket-Extensions
-    Sec-WebSocket-Key Sec-WebSocket-Protocol Sec-WebSocket-Version Server Server-Timing Set-Cookie
-    Set-Cookie2 Status Strict-Transport-Security Surrogate-Capability Surrogate-Control TE
-    Timing-Allow-Origin Traceparent Tracestate Trailer Transfer-Encoding Upgrade
-    Upgrade-Insecure-Requests User-Agent Vary Via Want-Content-Digest Want-Repr-Digest Warning
-    WWW-Authenticate X-Accel-Buffering X-Accel-Expires X-Accel-Redirect X-Content-Type-Options
-    X-Forwarded-By X-Forwarded-For X-Forwarded-Host X-Forwarded-Method X-Forwarded-Port
-    X-Forwarded-Prefix X-Forwarded-Proto X-Forwarded-Server X-Forwarded-Ssl X-Forwarded-Uri
-    X-Frame-Options X-HTTP-Method-Override X-Original-Method X-Original-URI X-Original-URL X-Real-IP
-    X-Renewed-Token X-Request-ID X-Rewrite-URL X-Sendfile
+    Sec-WebSocket-Key Sec-WebSocket-Protocol Sec-WebSocket-Version Server Server-Name Server-Port
+    Server-Protocol Server-Timing Set-Cookie Set-Cookie2 Signature Signature-Input Status
+    Strict-Transport-Security Surrogate-Capability Surrogate-Control TE Timeout Timing-Allow-Origin
+    Traceparent Tracestate Trailer Transfer-Encoding Upgrade Upgrade-Insecure-Requests User-Agent Vary
+    Via Want-Content-Digest Want-Repr-Digest Warning WWW-Authenticate X-Accel-Buffering X-Accel-Expires
+    X-Accel-Redirect X-Content-Type-Options X-Forwarded-By X-Forwarded-For X-Forwarded-Host
+    X-Forwarded-Method X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Proto X-Forwarded-Server
+    X-Forwarded-Ssl X-Forwarded-Uri X-Frame-Options X-HTTP-Method-Override X-Original-Method
+    X-Original-URI X-Original-URL X-Real-IP X-Renewed-Token X-Request-ID X-Rewrite-URL X-Sendfile
 """
 
 
@@ -71,7 +72,8 @@ _RESERVED = frozenset(map(fold, _TAKEN.split())) | frozenset(map(_bare, INJECTED
 def is_free(name: str) -> bool:
     """Tell whether `name` is a legal header name that nothing else uses, by its letters and digits."""
     folded = fold(name)
-    return _NAME.fullmatch(name) is not None and folded != "" and folded not in _RESERVED
+    is_cache_rule = folded.endswith(("CACHECONTROL", "SURROGATECONTROL"))
+    return bool(_NAME.fullmatch(name) and folded and folded not in _RESERVED and not is_cache_rule)
 
 
 class Firewall:

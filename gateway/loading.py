@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib
+import os
+import tempfile
 import traceback
+from contextlib import suppress
+from typing import IO, NoReturn
 from wsgiref.types import WSGIApplication
 
 from gateway import demo
 from gateway.errors import ConfigError
 from gateway.middleware import AuthGateway
 from gateway.settings import Settings
+
+_IMPORTS = "imports"  # what a child process says of a good app; one that ends early says nothing
 
 
 def build(settings: Settings) -> AuthGateway:
@@ -31,6 +37,8 @@ def load_app(spec: str) -> WSGIApplication:
         ConfigError: the module does not import, or there is no such callable in it.
     """
     module_name, _, attributes = spec.partition(":")
+    if module_name == "gateway.wsgi":
+        raise ConfigError(f"GATEWAY_APP is {spec!r}, the gateway itself; it must be the app to wrap")
     try:
         found = importlib.import_module(module_name)
         for attribute in attributes.split("."):
@@ -48,9 +56,41 @@ def load_app(spec: str) -> WSGIApplication:
     return app
 
 
+def faults_of_app(spec: str) -> list[str]:
+    """Import an app in a child process, so that nothing it opens or changes is left in this one.
+
+    Returns what is wrong with it, one thing a line.
+    """
+    with tempfile.TemporaryFile() as report:
+        child = os.fork()
+        if child == 0:
+            _report_and_exit(spec, report)
+        os.waitpid(child, 0)
+        report.seek(0)
+        said = report.read().decode()
+    ended = f"GATEWAY_APP is {spec!r}, whose import ended the process; it must be module:callable"
+    return [] if said == _IMPORTS else [said or ended]
+
+
+def _report_and_exit(spec: str, report: IO[bytes]) -> NoReturn:
+    said = ""
+    try:
+        load_app(spec)
+        said = _IMPORTS
+    except ConfigError as error:
+        said = str(error)
+    finally:
+        report.write(said.encode("utf-8", "backslashreplace"))
+        report.flush()
+        os._exit(0)
+
+
 def _in_one_line(error: BaseException) -> str:
-    """The error with its type and, unless it happened here, the place where it was raised."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    """Describe an error with its type and, unless it happened here, the place where it was raised."""
+    message = ""
+    with suppress(Exception):  # of the app's own making, as the whole error is
+        message = str(error)
+    text = " ".join(f"{type(error).__name__}: {message}".split())
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_the_apps(f.filename)]
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from wsgiref.types import StartResponse
 
 _EXPOSE = "access-control-expose-headers"
-# What shared caches heed before or instead of Cache-Control: RFC 9213 and its vendors' forms of it
-# (named …-CDN-Cache-Control by custom), surrogates, nginx and Akamai.
-_CACHE_OVERRIDES = frozenset({"surrogate-control", "x-accel-expires", "edge-control"})
+# What shared caches heed before or instead of Cache-Control: targeted fields (RFC 9213, by custom called
+# …-Cache-Control), surrogates, nginx and Akamai.
+_CACHE_RULES = ("cache-control", "surrogate-control", "x-accel-expires", "edge-control")
 
 
 class Announcer:
@@ -35,7 +35,7 @@ class Announcer:
         for name, value in headers:
             folded = name.lower()
             if folded == _EXPOSE:
-                exposed.append(value)
+                exposed += [value] if value else []
             elif folded != self._folded and not _is_cache_rule(folded):
                 kept.append((name, value))
                 other_origin = other_origin or folded == "access-control-allow-origin"
@@ -51,4 +51,4 @@ def _names(values: Iterable[str]) -> set[str]:
 
 
 def _is_cache_rule(folded: str) -> bool:
-    return folded.endswith("cache-control") or folded in _CACHE_OVERRIDES
+    return folded.endswith(_CACHE_RULES)

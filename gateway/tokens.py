@@ -109,7 +109,7 @@ class TokenCreator:
         A renewal keeps every claim but `iat` and `exp`, and never outlives the session. None is made
         that would end no later than the token that came, or be too long to be looked at.
         """
-        if verified.exp - now >= self._refresh or verified.began is None:
+        if not self._refresh or verified.began is None or verified.exp - now >= self._refresh:
             return verified.token
         iat = int(now)
         exp = min(iat + self._lifetime, math.floor(verified.began + self._max_session))

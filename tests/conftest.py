@@ -6,7 +6,8 @@ import os
 
 from hypothesis import settings
 
-from gateway.settings import CONFIG_VARIABLE, TABLE
+from gateway.settings import TABLE
+from gateway.sources import CONFIG_VARIABLE
 
 for name in (CONFIG_VARIABLE, "GUNICORN_CMD_ARGS", *(row.variable for row in TABLE)):
     os.environ.pop(name, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.metadata
 import importlib.util
 import json
@@ -631,3 +632,31 @@ def test_inspect_reads_the_uid_claim_that_is_configured(monkeypatch: pytest.Monk
     monkeypatch.setenv("GATEWAY_UID_CLAIM", "sub")
     token = TokenCreator(token_key=KEY, uid_claim="sub").create(uid="anna")
     assert by_argument(token).stdout.endswith("\nanswer   the app's own, for uid anna\n")
+
+
+def test_init_on_a_full_disk_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, *_: object, **__: object) -> None:
+        os.close(descriptor)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fdopen", full)
+    assert fail("init") == ["config.env cannot be written: No space left on device"]
+    assert not Path("config.env").exists()
+
+
+def test_check_sees_an_app_whose_import_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    write("import os\nos._exit(0)\n", "ends_at_import.py")
+    monkeypatch.setenv("GATEWAY_APP", "ends_at_import:app")
+    (fault,) = fail("check")
+    assert fault.startswith("GATEWAY_APP is 'ends_at_import:app', whose import ended the process")
+
+
+def test_a_fault_is_one_line_whatever_the_files_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_CONFIG", "two\nlines")
+    (fault,) = fail("check")
+    assert r"'two\nlines'" in fault
+
+
+def test_inspect_takes_any_bytes() -> None:
+    result = CliRunner().invoke(main, ["token", "inspect"], input=b"\xff\xfe\x00", catch_exceptions=False)
+    assert result.exit_code == 1

@@ -36,7 +36,7 @@ def visitor() -> Visitor:
 def test_the_welcome_page_is_public_and_says_how_to_call_the_rest(visitor: Visitor) -> None:
     answer = visitor.get("/", signed_in=False)
     assert (answer.status_int, answer.content_type) == (200, "text/plain")
-    assert 'curl -i -H "Authorization: Bearer $TOKEN" -H "uid: 12" http://localhost/secret' in answer.text
+    assert 'curl -i -H "Authorization: Bearer $TOKEN" -H "uid: 12" http://localhost:80/secret' in answer.text
 
 
 def test_the_health_page_is_public(visitor: Visitor) -> None:
@@ -81,7 +81,7 @@ def test_a_wrong_method_is_405(path: str, visitor: Visitor) -> None:
 
 
 @pytest.mark.parametrize(
-    "host", ["", " ", "a b", "[::1", "a/b", "<x>", "a:b:c", "a..b", ".", "x" * 300, "\xff"]
+    "host", ["", " ", "a b", "[::1", "a/b", "<x>", "a:b:c", "a..b", ".", "x" * 300, "\xff", "xn--a"]
 )
 @pytest.mark.parametrize("path", ["/", "/secret", "/nothing"])
 def test_a_bad_host_header_is_no_500(path: str, host: str, visitor: Visitor) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from gateway import Settings, describe
 from gateway.envfile import assignments
-from gateway.settings import TABLE, Found
+from gateway.settings import TABLE
+from gateway.sources import Found
 from tests.support import KEY
 
 VARIABLES = [row.variable for row in TABLE]
@@ -26,7 +27,7 @@ def uncommented(text: str) -> str:
 
 def in_effect(environ: dict[str, str]) -> dict[str, str]:
     """The lines of values in effect, by variable."""
-    found = Found.in_environment({"TOKEN_KEY": KEY, **environ})
+    found = Found.in_environment(TABLE, {"TOKEN_KEY": KEY, **environ})
     lines = describe.effective(Settings.from_env({"TOKEN_KEY": KEY, **environ}), found)
     return {variable: " ".join(rest) for variable, *rest in map(str.split, lines)}
 

@@ -119,8 +119,9 @@ def test_workers_are_as_many_as_set(environ: dict[str, str], workers: int, conf:
 
 
 def test_bad_settings_end_the_start_with_a_line_for_each(conf: Conf) -> None:
+    configuration = conf(EXP_TIME_MIN="soon", PORT="many")
     with pytest.raises(SystemExit) as caught:
-        conf(EXP_TIME_MIN="soon", PORT="many")
+        start(configuration)
     assert str(caught.value.code).splitlines() == [
         "EXP_TIME_MIN is 'soon'; it must be a whole number of minutes from 1 to 1000000000",
         "PORT is 'many'; it must be a whole number from 1 to 65535",
@@ -192,7 +193,7 @@ class Log:
 
 def test_the_settings_are_those_of_the_start_whatever_becomes_of_the_file(conf: Conf) -> None:
     Path("config.env").write_text("EXP_TIME_MIN=20")
-    conf()
+    start(conf())
     Path("config.env").write_text("EXP_TIME_MIN=21")
     assert settings_at_start().exp_time_min == 20
 
@@ -200,6 +201,7 @@ def test_the_settings_are_those_of_the_start_whatever_becomes_of_the_file(conf: 
 def test_a_reload_takes_the_settings_anew(conf: Conf) -> None:
     Path("config.env").write_text("EXP_TIME_MIN=20")
     configuration, log = conf(), Log()
+    start(configuration)
     Path("config.env").write_text("EXP_TIME_MIN=21")
     configuration.on_reload(SimpleNamespace(log=log))
     assert (settings_at_start().exp_time_min, log.errors) == (21, [])
@@ -208,6 +210,7 @@ def test_a_reload_takes_the_settings_anew(conf: Conf) -> None:
 def test_a_reload_with_faulty_settings_goes_on_with_those_of_before(conf: Conf) -> None:
     Path("config.env").write_text("EXP_TIME_MIN=20")
     configuration, log = conf(), Log()
+    start(configuration)
     Path("config.env").write_text("EXP_TIME_MIN=x")
     configuration.on_reload(SimpleNamespace(log=log))
     assert settings_at_start().exp_time_min == 20

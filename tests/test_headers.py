@@ -21,7 +21,8 @@ def test_a_legal_name_that_nothing_uses_is_free(name: str) -> None:
         *("Authorization", "authorization", "Cookie", "Set-Cookie", "Host", "Content-Type"),
         *("Content-Length", "Connection", "Transfer-Encoding", "WWW-Authenticate", "Cache-Control"),
         *("uid", "UID", "U-I-D", "u.i.d", "Remote-User", "REMOTE_USER", "Auth-Type", "Gateway-Claims"),
-        *("X-Forwarded-For", "Access-Control-Allow-Origin", "Origin", "Script-Name", "Vary"),
+        *("X-Forwarded-For", "Access-Control-Allow-Origin", "Origin", "Script-Name", "Vary", "DPoP", "Close"),
+        *("Vercel-CDN-Cache-Control", "Fastly-Surrogate-Control", "Edge-Control"),
     ],
 )
 def test_a_name_that_is_illegal_or_taken_is_not_free(name: str) -> None:

@@ -14,7 +14,19 @@ import gateway
 PACKAGE = Path(gateway.__file__).parent
 # Bottom up: a module imports only from those before it.
 LAYERS = [
-    *("errors", "keys", "paths", "headers", "envfile", "kinds", "settings", "startup", "describe"),
+    *(
+        "errors",
+        "keys",
+        "paths",
+        "headers",
+        "envfile",
+        "kinds",
+        "table",
+        "sources",
+        "settings",
+        "startup",
+        "describe",
+    ),
     *("jws", "claims", "tokens", "rejections", "responses", "authentication", "endpoints", "middleware"),
     *("__init__", "demo", "loading", "wsgi", "gunicorn_conf", "cli"),
 ]

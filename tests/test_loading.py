@@ -123,3 +123,8 @@ def test_without_a_name_the_demo_is_built_with_its_public_paths_besides_those_se
 def test_the_building_of_an_app_that_is_not_there_is_refused() -> None:
     with pytest.raises(ConfigError, match="no_such_module"):
         build(Settings(token_key=KEY, app="no_such_module:app"))
+
+
+def test_the_gateway_itself_is_no_app_to_wrap() -> None:
+    with pytest.raises(ConfigError, match="the gateway itself"):
+        load_app("gateway.wsgi:application")

@@ -29,7 +29,7 @@ def test_the_apps_own_list_is_left_alone() -> None:
     "name",
     [
         *("Cache-Control", "cache-control", "CDN-Cache-Control", "Surrogate-Control"),
-        *("Cloudflare-CDN-Cache-Control", "X-Accel-Expires", "Edge-Control"),
+        *("Cloudflare-CDN-Cache-Control", "Fastly-Surrogate-Control", "X-Accel-Expires", "Edge-Control"),
     ],
 )
 def test_no_rule_of_the_apps_lets_a_shared_cache_keep_the_token(name: str) -> None:
@@ -47,6 +47,7 @@ ORIGIN = ("Access-Control-Allow-Origin", "https://app.example")
     ("exposed", "expected"),
     [
         pytest.param([], "X-Refreshed-Token", id="none yet"),
+        pytest.param([""], "X-Refreshed-Token", id="an empty list"),
         pytest.param(["X-A, X-B"], "X-A, X-B, X-Refreshed-Token", id="others"),
         pytest.param(["X-A", "X-B"], "X-A, X-B, X-Refreshed-Token", id="in two headers"),
         pytest.param(["x-refreshed-token, X-A"], "x-refreshed-token, X-A", id="this one already"),

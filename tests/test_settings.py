@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from gateway import ConfigError, Settings, WeakKeyWarning
-from gateway.settings import TABLE, Found
+from gateway.settings import TABLE
+from gateway.sources import Found
 from tests.support import KEY
 
 Write = Callable[..., Path]
@@ -458,7 +459,7 @@ def test_repr_hides_the_key() -> None:
 
 
 def test_repr_of_what_was_found_hides_the_key() -> None:
-    assert KEY not in repr(Found.in_environment({"TOKEN_KEY": KEY}))
+    assert KEY not in repr(Found.in_environment(TABLE, {"TOKEN_KEY": KEY}))
 
 
 def test_settings_are_frozen() -> None:

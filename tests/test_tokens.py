@@ -155,6 +155,10 @@ class TestRefresh:
         tokens.time += 30 * MINUTE - 1
         assert tokens.refresh(token) == token
 
+    def test_never_renews_with_a_window_of_zero_within_the_leeway_either(self) -> None:
+        token = forge(claims(exp=NOW - 5))
+        assert creator(refresh_time_min=0, leeway_sec=10).refresh(token) == token
+
     def test_keeps_every_claim_but_iat_and_exp(self) -> None:
         tokens = creator(issuer="me", audience="us")
         token = tokens.create(12, role="x", deep={"a": [1.5, None, "é"]}, jti="j", nbf=1)

@@ -318,3 +318,36 @@ def test_a_reload_with_a_bad_setting_goes_on_with_those_of_before(tmp_path: Path
         until(lambda: log.read_text().count("Worker exiting") == 2 or None, log.read_text)
         assert "GATEWAY_STATUS_PROFILE is 'none'" in log.read_text()
         assert server.ask("/secret").status == 400
+
+
+def test_settings_are_those_of_the_folder_that_gunicorn_changes_to(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "config.env").write_text(f"TOKEN_KEY={KEY}\nGATEWAY_PUBLIC_PATHS=/*\n")
+    with serving(tmp_path, GUNICORN, *SHIPPED, *ANY_PORT, "--chdir", folder) as server:
+        assert server.ask("/secret").status == 200
+
+
+def test_a_bad_setting_in_that_folder_ends_the_start_once(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (folder / "config.env").write_text(f"TOKEN_KEY={KEY}\nGATEWAY_LEEWAY_SEC=9999\n")
+    ended = run(tmp_path, GUNICORN, *SHIPPED, *ANY_PORT, "-w", "3", "--chdir", folder, TOKEN_KEY=KEY)
+    assert ended.returncode != 0
+    assert agree(complaints(ended), ["GATEWAY_LEEWAY_SEC is '9999'"])
+
+
+def test_settings_that_gunicorn_puts_into_the_environment_count(tmp_path: Path) -> None:
+    with serving(tmp_path, GUNICORN, *SHIPPED, *ANY_PORT, "-e", f"TOKEN_KEY={KEY}") as server:
+        assert server.ask("/secret").status == 400
+
+
+def test_a_worker_that_is_started_anew_goes_by_the_settings_of_the_start(tmp_path: Path) -> None:
+    (tmp_path / "config.env").write_text(f"TOKEN_KEY={KEY}\n")
+    log = tmp_path / "server.log"
+    with serving(tmp_path, GUNICORN, *SHIPPED, *ANY_PORT, "-w", "1") as server:
+        booted = until(lambda: re.search(r"Booting worker with pid: (\d+)", log.read_text()), log.read_text)
+        (tmp_path / "config.env").write_text("TOKEN_KEY='half a line")
+        os.kill(int(booted[1]), signal.SIGKILL)
+        until(lambda: log.read_text().count("Booting worker") == 2 or None, log.read_text)
+        assert server.ask("/secret").status == 400

@@ -1,0 +1,102 @@
+"""What a setting is: one row of a table, and what is said of a value that does not fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.kinds import Kind
+
+_SHOWN = 80  # characters of a refused value
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of the table: a setting's variable, kind, default and meaning.
+
+    `default_text` is the default in words where it depends on something else. `empty_counts` tells
+    that set but empty is a value of its own.
+    """
+
+    variable: str
+    kind: Kind
+    default: Any
+    meaning: str
+    default_text: str
+    secret: bool
+    empty_counts: bool
+
+    @property
+    def keyword(self) -> str:
+        """The name of the same setting as a keyword argument."""
+        return self.variable.removeprefix("GATEWAY_").lower()
+
+    @property
+    def required(self) -> bool:
+        """Whether there is no starting without it."""
+        return self.default_text == "required"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong, in one line, and the variable that it is about.
+
+    `missing` tells that it is required and not set.
+    """
+
+    variable: str
+    line: str
+    missing: bool = False
+
+
+def row(
+    variable: str,
+    kind: Kind,
+    default: Any,
+    meaning: str,
+    *,
+    default_text: str = "",
+    secret: bool = False,
+    empty_counts: bool = False,
+) -> Any:
+    """Make a field of `Settings` that carries its row of the table."""
+    made = Row(variable, kind, default, meaning, default_text, secret, empty_counts)
+    return field(default=None, repr=not secret, metadata={"row": made})
+
+
+def checked(table: Iterable[Row], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the value of every sound setting by keyword, defaults included, and what is wrong."""
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for row in table:
+        value = given.get(row.keyword)
+        if value is None or (not row.empty_counts and isinstance(value, str | bytes) and not value):
+            values[row.keyword] = row.default
+            if row.required:
+                line = f"{row.variable} is not set; it must be {row.kind.must}"
+                faults.append(Fault(row.variable, line, missing=True))
+            continue
+        try:
+            values[row.keyword] = row.kind.parse(value)
+        except ValueError as error:
+            faults.append(unfit(row.variable, _held(row, value, str(error)), row.kind.must))
+    return values, faults
+
+
+def unfit(variable: str, state: str, must: str) -> Fault:
+    """Say in one line what a variable holds, and what it must be."""
+    return Fault(variable, f"{variable} {state}; it must be {must}")
+
+
+def _held(row: Row, value: Any, reason: str) -> str:
+    """Say what a setting holds, in words that give no secret away."""
+    if row.secret:
+        is_text = isinstance(value, str | bytes)
+        return f"holds {len(value)} characters that cannot be used" if is_text else "is not text"
+    try:
+        shown = repr(value)
+    except ValueError:  # a number of more digits than Python writes
+        shown = f"a {type(value).__name__} beyond all bounds"
+    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+    return f"is {shown}{reason and ': ' + reason}"

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from gateway.authentication import Authenticator, Identity
+from gateway.authentication import Anonymous, Authenticator, Identity
 from gateway.endpoints import Endpoints
 from gateway.headers import INJECTED_KEYS, UID_KEY, Firewall, environ_key
-from gateway.rejections import Rejection
 from gateway.responses import Announcer
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
@@ -59,12 +58,12 @@ class AuthGateway:
         verdict = self._authenticator.authenticate(
             environ["REQUEST_METHOD"], path, environ.get("HTTP_AUTHORIZATION"), uid
         )
-        if isinstance(verdict, Rejection):
-            return verdict(environ, start_response)
         if isinstance(verdict, Identity):
             self._inject(verdict, environ)
             if verdict.renewed and self._announcer is not None:
                 start_response = self._announcer.wrap(start_response, verdict.token)
+        elif not isinstance(verdict, Anonymous):
+            return verdict(environ, start_response)
         return self._app(environ, start_response)
 
     def _inject(self, identity: Identity, environ: WSGIEnvironment) -> None:

@@ -30,7 +30,8 @@ $(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt | $(VENV)
 	@touch $@
 
 $(VENV):
-	@test -n '$(PYTHON)' || { echo 'Python 3.11 or newer is missing; make PYTHON=… names one' >&2; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo 'Python 3.11 or newer is missing; make PYTHON=… names one' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 		echo '$(PYTHON) has no venv module: on Debian and Ubuntu, install python3-venv' >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

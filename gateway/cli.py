@@ -21,7 +21,7 @@ from typing import Any
 import click
 
 from gateway import describe, jws, loading
-from gateway.authentication import Authenticator
+from gateway.authentication import Authenticator, Identity
 from gateway.claims import is_time, uid_text
 from gateway.envfile import EnvFileError, blanked, read_text, shown
 from gateway.errors import ConfigError, GatewayError, InvalidTokenError, TokenError
@@ -176,16 +176,27 @@ def _run_configuration(location: str) -> Mapping[str, Any]:
         raise Faults(f"{location} does not run: {reason}") from error
 
 
-@main.command()
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@main.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, metavar="[GUNICORN OPTIONS]", type=click.UNPROCESSED)
 def serve(arguments: tuple[str, ...]) -> None:
-    """Serve with gunicorn, rightly configured.
+    """Serve with gunicorn, rightly configured, as in: gateway serve --threads 4.
 
-    What stands after -- is for gunicorn: gateway serve -- --threads 4
+    A gunicorn.conf.py of your own is not read.
     """
     if importlib.util.find_spec("gunicorn") is None:
         raise Faults("gunicorn is not installed; pip install 'wsgi-auth-gateway[server]'")
+    _keep_from_gunicorn("WEB_CONCURRENCY")
     os.execv(sys.executable, [sys.executable, *GUNICORN_COMMAND, *arguments])  # noqa: S606
+
+
+def _keep_from_gunicorn(variable: str) -> None:
+    """Check a variable that gunicorn reads from the environment before any code of ours can."""
+    faults = faults_of(Found.in_environment(TABLE, os.environ))
+    bad = [fault.line for fault in faults if fault.variable == variable]
+    if bad:
+        raise Faults(*bad)
+    if not os.environ.get(variable):
+        os.environ.pop(variable, None)
 
 
 @main.command("env-example")
@@ -200,7 +211,8 @@ def env_example(path: Path | None, only_check: bool) -> None:
     if path is not None and only_check and target.exists() and not path.exists():
         click.echo(f"{path} is not here, so {target} cannot be compared with it", err=True)
         return
-    text = describe.example({}) if path is None else blanked(path, read_text(path))
+    example = describe.example({})
+    text = example if path is None else blanked(path, read_text(path), keep=example.splitlines())
     if only_check:
         if not target.exists() or read_text(target) != text:
             raise Faults(
@@ -271,7 +283,9 @@ def token_inspect(text: str) -> None:
     """
     if text == "-":
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    text = text.strip()
+    text = text.strip().removeprefix("Bearer ")
+    if not text:
+        raise Faults("no token was given; it must be an argument, or come by standard input")
     # No path is public here: it is the token that is asked about.
     settings = Settings.from_env().with_public_paths(())
     creator = TokenCreator(settings)
@@ -282,7 +296,8 @@ def token_inspect(text: str) -> None:
     if isinstance(verdict, Rejection):
         click.echo(f"answer   {status_line(verdict.status)}: {verdict.error} ({verdict.code})")
         raise click.exceptions.Exit(1)
-    click.echo(f"answer   the app's own, for uid {uid}")
+    renewed = isinstance(verdict, Identity) and verdict.renewed
+    click.echo(f"answer   the app's own, for uid {uid}{', and a renewed token' if renewed else ''}")
 
 
 def _show_claims(creator: TokenCreator, text: str) -> Mapping[str, Any]:

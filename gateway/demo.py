@@ -25,9 +25,10 @@ This is the demo app behind an authentication gateway. This page is public; what
   GET /whoami          answers what the gateway told the app about you
   GET /auth/health     the gateway's own, which the app never sees
 
-Make a token for uid 12, in the folder in which the gateway was started:
+Make a token for uid 12, in the folder in which the gateway was started (after `make run` the command
+is .venv/bin/gateway):
 
-  TOKEN=$(.venv/bin/gateway token create --uid 12)
+  TOKEN=$(gateway token create --uid 12)
 
 and use it:
 
@@ -66,7 +67,8 @@ class Demo:
 
     def _welcome(self, request: Request) -> Response:
         # Not by the Host header, which says whatever the client likes.
-        host = f"{request.environ['SERVER_NAME']}:{request.environ['SERVER_PORT']}"
+        name = request.environ["SERVER_NAME"].replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+        host = f"{name}:{request.environ['SERVER_PORT']}"
         return Response(_WELCOME.replace("{root}", f"{request.scheme}://{host}{request.root_path}/"))
 
     def _health(self, request: Request) -> Response:

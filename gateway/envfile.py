@@ -7,7 +7,7 @@ forgotten. So none is ever shown, kept or passed over; it is refused by its numb
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -70,14 +70,21 @@ def assignments(path: Path, text: str) -> Iterator[Assignment]:
             yield Assignment(binding.key, binding.value or "", _line_of(binding))
 
 
-def blanked(path: Path, text: str) -> str:
+def blanked(path: Path, text: str, keep: Collection[str] = ()) -> str:
     """Return `text` without what follows the first `=` of each assignment and of each comment.
+
+    Comments that stand in `keep`, since they are known to hold nothing secret, stay as they are.
 
     Raises:
         EnvFileError: a line is not `NAME=value`, a comment or blank, or a comment holds the beginning of
             a value of several lines.
     """
-    return "".join(_without_value(path, binding) for binding in _bindings(path, text))
+    pieces = []
+    for binding in _bindings(path, text):
+        whole = binding.original.string
+        known = binding.key is None and whole.strip() in keep
+        pieces.append(whole if known else _without_value(path, binding))
+    return "".join(pieces)
 
 
 def _bindings(path: Path, text: str) -> Iterator[Binding]:

@@ -1,8 +1,8 @@
 """How gunicorn serves the gateway: `gunicorn -c python:gateway.gunicorn_conf gateway.wsgi:application`.
 
-What is given on gunicorn's own command line goes before what stands here. The settings are checked in
-gunicorn's master before a worker starts, when `--chdir` and `--env` have been heeded; just `PORT` and
-`WEB_CONCURRENCY` are read earlier, from the environment and the folder in which gunicorn was started.
+What is given on gunicorn's own command line goes before what stands here. Settings and app are checked
+in gunicorn's master before a worker starts: on import, or where an argument of gunicorn's changes folder,
+environment or import path, after it did. `PORT` and `WEB_CONCURRENCY` are read on import in any case.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "wsgi_app",
 ]
 
-# A faulty one is reported by `on_starting`, before anything is bound.
+# A faulty one ends the start before anything is bound.
 _values, _ = checked(TABLE, Found.in_environment(TABLE, os.environ).given)
 _address = "0.0.0.0" if os.environ.get("PORT") else "127.0.0.1"  # noqa: S104
 
@@ -40,25 +40,44 @@ forwarder_headers = ""
 control_socket_disable = True
 
 
-def on_starting(server: Any) -> None:
-    """Check the settings and the import of the app; one that is bad ends the start with one line."""
+def _faults() -> list[str]:
+    try:
+        return faults_of_app(settings_at_start().app)
+    except ConfigError as error:
+        return list(error.faults)
+
+
+def _changes_place() -> bool:
+    """Tell whether gunicorn is told to go to another folder, environment or import path."""
+    arguments = [*sys.argv[1:], *os.environ.get("GUNICORN_CMD_ARGS", "").split()]
+    return any(argument.startswith(("--chdir", "--env", "-e", "--pythonpath")) for argument in arguments)
+
+
+def _end_on_faults() -> None:
     faults = _faults()
     if faults:
-        if server.pidfile is not None:
-            server.pidfile.unlink()
         sys.exit("\n".join(faults))
 
 
-def _faults() -> list[str]:
+_checked_on_import = not _changes_place()
+if _checked_on_import:
+    _end_on_faults()
+
+
+def on_starting(server: Any) -> None:
+    """Check what could not be checked on import; what is bad ends the start with one line."""
+    if _checked_on_import:
+        return
     try:
-        app = settings_at_start().app
-    except ConfigError as error:
-        return list(error.faults)
-    return faults_of_app(app) if app is not None else []
+        _end_on_faults()
+    except SystemExit:
+        if server.pidfile is not None:
+            server.pidfile.unlink()
+        raise
 
 
 def on_reload(server: Any) -> None:
-    """On SIGHUP take the settings anew, and go on with those in force where a new one is faulty."""
+    """On SIGHUP take the settings anew, and go on with those in force where one is bad."""
     try:
         renew_settings()
     except ConfigError as error:

@@ -48,7 +48,7 @@ _TAKEN = """
     X-Accel-Redirect X-Content-Type-Options X-Forwarded-By X-Forwarded-For X-Forwarded-Host
     X-Forwarded-Method X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Proto X-Forwarded-Server
     X-Forwarded-Ssl X-Forwarded-Uri X-Frame-Options X-HTTP-Method-Override X-Original-Method
-    X-Original-URI X-Original-URL X-Real-IP X-Renewed-Token X-Request-ID X-Rewrite-URL X-Sendfile
+    X-Original-URI X-Original-URL X-Real-IP X-Request-ID X-Rewrite-URL X-Sendfile
 """
 
 
@@ -81,7 +81,7 @@ class Firewall:
 
     Args:
         owned: environ keys. They are taken out of a request, and with them every header that is
-            called like one of them by its letters and digits alone, as `HTTP_X.REFRESHED-TOKEN`.
+            called like one of them, or like its header, by its letters and digits alone.
     """
 
     __slots__ = ("_bare_names", "_harmless", "_owned")
@@ -91,7 +91,7 @@ class Firewall:
 
     def __init__(self, owned: tuple[str, ...]) -> None:
         self._owned = frozenset(owned)
-        self._bare_names = frozenset(map(_bare, owned))
+        self._bare_names = frozenset(map(_bare, owned)) | frozenset(map(fold, owned))
         self._harmless: set[str] = set()
 
     def strip(self, environ: WSGIEnvironment) -> None:

@@ -70,16 +70,15 @@ def _parse_flag(value: Any) -> bool:
 
 
 def _parse_public_paths(value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        value = [item for item in map(_strip, value.split(",")) if item]
-    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple | set | frozenset):
         raise ValueError
-    paths.PublicPaths(value)
-    return tuple(value)
-
-
-def _strip(item: str) -> str:
-    return item.strip(" ")
+    if not all(isinstance(item, str) for item in items):
+        raise ValueError
+    stripped = (item.strip(" ") for item in items)
+    entries = tuple(entry for entry in stripped if entry)
+    paths.PublicPaths(entries)
+    return entries
 
 
 def _is_prefix(value: str) -> bool:
@@ -108,7 +107,8 @@ PREFIX = text(
     _is_prefix,
 )
 TOKEN_HEADER = text(
-    "a legal header name that HTTP, cookies, credentials and the uid do not use, such as X-Next-Token",
+    "a legal header name, such as X-Next-Token, that HTTP, cookies, credentials, proxies and the uid do"
+    " not use",
     headers.is_free,
 )
 UID_CLAIM = text(

@@ -35,6 +35,8 @@ class AuthGateway:
         *,
         tokens: TokenCreator | None = None,
     ) -> None:
+        if not callable(app):
+            raise TypeError(f"app must be a WSGI callable, not {type(app).__name__}")
         settings = settings if settings is not None else Settings.from_env()
         self._app = app
         self._tokens = tokens if tokens is not None else TokenCreator(settings)

@@ -40,9 +40,9 @@ class PublicPaths:
         exact, prefixes = set(), []
         for entry in entries:
             path = entry[:-1] if entry.endswith("/*") else entry
-            if not is_normal(path) or "*" in path:
+            as_served = _as_served(path)
+            if not is_normal(path) or "*" in path or as_served is None:
                 raise ValueError(f"{entry!r} is no such path")
-            as_served = path.encode().decode("latin-1")
             if path is entry:
                 exact.add(as_served)
             else:
@@ -52,3 +52,13 @@ class PublicPaths:
 
     def __contains__(self, path: str) -> bool:
         return (path in self._exact or path.startswith(self._prefixes)) and is_normal(path)
+
+
+def _as_served(path: str) -> str | None:
+    """Return a path as `PATH_INFO` carries its UTF-8 bytes, or None if it is not UTF-8."""
+    raw = path.encode("utf-8", "surrogateescape")  # an environment variable's own bytes, whatever the locale
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+    return raw.decode("latin-1")

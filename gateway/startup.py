@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cache
 
+from gateway.errors import ConfigError
+from gateway.loading import faults_of_app
 from gateway.settings import Settings
 
 
@@ -24,8 +26,10 @@ def renew_settings() -> None:
     """Read the settings anew, for the workers that are started from now on.
 
     Raises:
-        ConfigError: they are faulty; those of before stay in force.
+        ConfigError: they are faulty, or their app does not import; those of before stay in force.
     """
-    Settings.from_env()
+    faults = faults_of_app(Settings.from_env().app)
+    if faults:
+        raise ConfigError(*faults)
     settings_at_start.cache_clear()
     settings_at_start()

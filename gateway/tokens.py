@@ -32,6 +32,8 @@ class TokenCreator:
         if settings is not None and options:
             raise TypeError("give either settings or keyword arguments, not both")
         settings = settings if settings is not None else Settings(**options)
+        if not isinstance(settings, Settings):
+            raise TypeError(f"settings must be Settings, not {type(settings).__name__}")
         self._key = Key(settings.token_key)
         self._rules = ClaimRules(settings)
         self._uid_claim = settings.uid_claim
@@ -63,6 +65,8 @@ class TokenCreator:
         taken = sorted(self._issued.intersection(extra))
         if taken:
             raise InvalidClaimsError(f"{', '.join(taken)}: issued by the gateway, so no extra claim")
+        if len(extra) < len(claims or {}) + len(more_claims):
+            raise InvalidClaimsError("a claim is given twice")
         now = self.now()
         issued = {
             self._uid_claim: uid,
@@ -123,13 +127,16 @@ class TokenCreator:
         """Sign the claims, and read them back as a verifier will, so that none is made in vain."""
         try:
             token = jws.encode(claims, self._key)
-            self._rules.check_form(jws.decode(token, self._key))
+            written = jws.decode(token, self._key)
+            self._rules.check_form(written)
         except InvalidClaimsError:
             raise
         except (InvalidTokenError, TypeError, ValueError, RecursionError):
             raise InvalidClaimsError(
                 "a claim is not plain JSON: strings, numbers, booleans, null, and lists and objects of them"
             ) from None
+        if written.keys() != claims.keys():
+            raise InvalidClaimsError("the name of a claim must be text")
         if len(token) > self._longest:
             raise InvalidClaimsError(
                 f"the token would be {len(token)} bytes, and none over {self._longest} is looked at"

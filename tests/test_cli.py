@@ -331,10 +331,11 @@ SERVE = [sys.executable, "-m", "gunicorn", "-c", "python:gateway.gunicorn_conf",
 
 
 @pytest.mark.parametrize("arguments", [[], ["--threads", "4", "-b", "unix:x"]])
-def test_serve_becomes_gunicorn_with_the_arguments_after_the_dashes(
-    arguments: list[str], executed: list[tuple[str, list[str]]]
+@pytest.mark.parametrize("dashes", [["--"], []])
+def test_serve_becomes_gunicorn_with_the_arguments_for_it(
+    arguments: list[str], dashes: list[str], executed: list[tuple[str, list[str]]]
 ) -> None:
-    succeed("serve", "--", *arguments)
+    succeed("serve", *dashes, *arguments)
     assert executed == [(sys.executable, [*SERVE, *arguments])]
 
 
@@ -583,7 +584,6 @@ def test_inspect_shows_a_forged_token_as_not_verified() -> None:
         ("W10.W10.W10", "498 Invalid Token: Invalid Token (invalid_token)"),
         ("two words", "400 Bad Request: Bad Request (malformed_credentials)"),
         ("é\x1b[31m", "400 Bad Request: Bad Request (malformed_credentials)"),
-        ("", "400 Bad Request: Bad Request (malformed_credentials)"),
     ],
 )
 def test_inspect_shows_nothing_of_what_is_no_token(text: str, answer: str) -> None:
@@ -660,3 +660,50 @@ def test_a_fault_is_one_line_whatever_the_files_name(monkeypatch: pytest.MonkeyP
 def test_inspect_takes_any_bytes() -> None:
     result = CliRunner().invoke(main, ["token", "inspect"], input=b"\xff\xfe\x00", catch_exceptions=False)
     assert result.exit_code == 1
+
+
+@pytest.mark.parametrize("text", ["", " \n"])
+def test_inspect_asks_for_a_token_where_none_was_given(text: str) -> None:
+    result = run("token", "inspect", stdin=text)
+    assert result.exit_code == 1
+    assert result.stderr == "error: no token was given; it must be an argument, or come by standard input\n"
+
+
+def test_inspect_takes_a_token_as_it_stands_in_the_header() -> None:
+    token = succeed("token", "create", "--uid", "12")
+    assert "answer   the app's own, for uid 12\n" in succeed("token", "inspect", f"Bearer {token}")
+
+
+def test_inspect_tells_that_a_token_would_be_renewed() -> None:
+    token = succeed("token", "create", "--uid", "12", "--age", "20")
+    assert "for uid 12, and a renewed token\n" in succeed("token", "inspect", stdin=token)
+
+
+def test_serve_keeps_an_empty_number_of_workers_from_gunicorn(
+    executed: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "")
+    succeed("serve")
+    assert "WEB_CONCURRENCY" not in os.environ
+    assert len(executed) == 1
+
+
+def test_serve_refuses_a_number_of_workers_on_which_gunicorn_would_fail(
+    executed: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "many")
+    (fault,) = fail("serve")
+    assert fault.startswith("WEB_CONCURRENCY is 'many'; it must be")
+    assert executed == []
+
+
+def test_the_example_of_a_file_just_made_is_the_example_of_all_settings() -> None:
+    succeed("init")
+    succeed("env-example", "config.env")
+    assert Path("config.env.example").read_text() == succeed("env-example")
+
+
+def test_a_default_that_was_changed_is_blanked_in_a_comment_too() -> None:
+    write("#PORT=8000\n#PORT=8001\n")
+    succeed("env-example", "config.env")
+    assert Path("config.env.example").read_text() == "#PORT=8000\n#PORT=\n"

@@ -28,6 +28,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Conf]:
     """Give a function that imports the configuration anew, in an environment of these variables."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("GUNICORN_CMD_ARGS", raising=False)
     for variable in ("GATEWAY_CONFIG", *(row.variable for row in TABLE)):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TOKEN_KEY", KEY)
@@ -63,12 +64,18 @@ def start(conf: ModuleType, pidfile: Pidfile | None = None) -> None:
     conf.on_starting(SimpleNamespace(pidfile=pidfile))
 
 
-def fault_of_start(conf: ModuleType) -> str:
+def fault_of_start(conf: Conf, **environ: str) -> str:
+    """What ends a start, and that it is one line."""
     with pytest.raises(SystemExit) as caught:
-        start(conf)
-    fault = str(caught.value.code)
-    assert len(fault.splitlines()) == 1
-    return fault
+        start(conf(**environ))
+    (line,) = str(caught.value.code).splitlines()
+    return line
+
+
+@pytest.fixture(params=[(), ("--chdir", ".")], ids=["on import", "when gunicorn has changed its place"])
+def arguments(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take both times at which settings and app are checked."""
+    monkeypatch.setattr(sys, "argv", ["gunicorn", *request.param])
 
 
 def test_the_app_to_serve_is_the_gateway(conf: Conf) -> None:
@@ -118,10 +125,10 @@ def test_workers_are_as_many_as_set(environ: dict[str, str], workers: int, conf:
     assert conf(**environ).workers == workers
 
 
+@pytest.mark.usefixtures("arguments")
 def test_bad_settings_end_the_start_with_a_line_for_each(conf: Conf) -> None:
-    configuration = conf(EXP_TIME_MIN="soon", PORT="many")
     with pytest.raises(SystemExit) as caught:
-        start(configuration)
+        start(conf(EXP_TIME_MIN="soon", PORT="many"))
     assert str(caught.value.code).splitlines() == [
         "EXP_TIME_MIN is 'soon'; it must be a whole number of minutes from 1 to 1000000000",
         "PORT is 'many'; it must be a whole number from 1 to 65535",
@@ -147,6 +154,7 @@ def test_the_app_is_imported_in_another_process(conf: Conf) -> None:
     assert app.removesuffix(":app") not in sys.modules
 
 
+@pytest.mark.usefixtures("arguments")
 @pytest.mark.parametrize(
     ("source", "reason"),
     [
@@ -164,17 +172,19 @@ def test_an_app_that_does_not_import_ends_the_start_with_one_line(
     source: str, reason: str, conf: Conf
 ) -> None:
     app = write_app(source)
-    fault = fault_of_start(conf(GATEWAY_APP=app))
+    fault = fault_of_start(conf, GATEWAY_APP=app)
     assert fault.startswith(f"GATEWAY_APP is {app!r}, wh")
     assert reason in fault
 
 
+@pytest.mark.usefixtures("arguments")
 def test_an_app_whose_import_ends_the_process_well_ends_the_start_too(conf: Conf) -> None:
     app = write_app("import os\nos._exit(0)\n")
-    assert f"GATEWAY_APP is {app!r}" in fault_of_start(conf(GATEWAY_APP=app))
+    assert f"GATEWAY_APP is {app!r}" in fault_of_start(conf, GATEWAY_APP=app)
 
 
-def test_a_start_that_ends_leaves_no_pidfile(conf: Conf) -> None:
+def test_a_start_that_ends_leaves_no_pidfile(conf: Conf, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["gunicorn", "--chdir", "."])
     pidfile = Pidfile()
     with pytest.raises(SystemExit):
         start(conf(GATEWAY_APP="no_such_module:app"), pidfile)
@@ -217,3 +227,13 @@ def test_a_reload_with_faulty_settings_goes_on_with_those_of_before(conf: Conf) 
     (line,) = log.errors
     assert line.startswith("EXP_TIME_MIN is 'x'; it must be")
     assert line.endswith("; the settings of before stay in force")
+
+
+def test_a_reload_with_an_app_that_does_not_import_goes_on_with_that_of_before(conf: Conf) -> None:
+    configuration, log = conf(), Log()
+    start(configuration)
+    Path("config.env").write_text("GATEWAY_APP=no_such_module:app")
+    configuration.on_reload(SimpleNamespace(log=log))
+    assert settings_at_start().app is None
+    (line,) = log.errors
+    assert line.startswith("GATEWAY_APP is 'no_such_module:app', which does not import")

@@ -44,7 +44,7 @@ def test_a_header_reaches_the_environ_under_its_key() -> None:
             "HTTP_X__REFRESHED_TOKEN",
         ),
         *("HTTP_U_I_D", "HTTP_UID!", "HTTP_UID_", "HTTP_U\xa0ID", "HTTP_REMOTE_USER", "HTTP_REMOTEUSER"),
-        *("HTTP_GATEWAY.CLAIMS", "HTTP_GATEWAY_CLAIMS", "HTTP_uid"),
+        *("HTTP_GATEWAY.CLAIMS", "HTTP_GATEWAY_CLAIMS", "HTTP_uid", "HTTP_HTTP_UID"),
     ],
 )
 def test_what_is_owned_or_called_alike_is_removed(key: str) -> None:

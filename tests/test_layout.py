@@ -14,21 +14,9 @@ import gateway
 PACKAGE = Path(gateway.__file__).parent
 # Bottom up: a module imports only from those before it.
 LAYERS = [
-    *(
-        "errors",
-        "keys",
-        "paths",
-        "headers",
-        "envfile",
-        "kinds",
-        "table",
-        "sources",
-        "settings",
-        "startup",
-        "describe",
-    ),
+    *("errors", "keys", "paths", "headers", "envfile", "kinds", "table", "sources", "settings", "describe"),
     *("jws", "claims", "tokens", "rejections", "responses", "authentication", "endpoints", "middleware"),
-    *("__init__", "demo", "loading", "wsgi", "gunicorn_conf", "cli"),
+    *("__init__", "demo", "loading", "startup", "wsgi", "gunicorn_conf", "cli"),
 ]
 
 

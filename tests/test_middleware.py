@@ -373,6 +373,11 @@ def test_a_gateway_does_not_start_without_a_key(monkeypatch: pytest.MonkeyPatch,
         AuthGateway(Recorder())
 
 
+def test_what_is_no_app_is_refused_at_once() -> None:
+    with pytest.raises(TypeError, match="must be a WSGI callable, not NoneType"):
+        AuthGateway(None, Settings(token_key=KEY))  # type: ignore[arg-type]
+
+
 def test_a_gateway_in_a_gateway_verifies_again() -> None:
     inner = Guarded()
     outer = webtest.TestApp(AuthGateway(inner.gateway, Settings(token_key=KEY), tokens=inner.clock))

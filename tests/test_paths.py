@@ -79,6 +79,16 @@ def test_an_entry_beyond_ascii_is_matched_as_utf8() -> None:
     assert served + "/x" in PublicPaths(["/café/*"])
 
 
+def test_an_entry_is_matched_as_utf8_whatever_the_locale_it_was_read_by() -> None:
+    entry = "/café".encode().decode("ascii", "surrogateescape")
+    assert "/café".encode().decode("latin-1") in PublicPaths([entry])
+
+
+def test_an_entry_that_is_not_utf8_is_refused() -> None:
+    with pytest.raises(ValueError, match="no such path"):
+        PublicPaths(["/caf\udce9"])
+
+
 @pytest.mark.parametrize("entry", [*ODD, "/a*", "/*/a", "/a/*/b", "/a/**", "//*", "/../*", "static/*"])
 def test_an_entry_that_is_no_path_or_prefix_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="no such path"):

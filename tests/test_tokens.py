@@ -104,6 +104,14 @@ class TestCreate:
         with pytest.raises(InvalidClaimsError):
             creator().create(12, x=value)
 
+    def test_refuses_a_claim_whose_name_is_no_text(self) -> None:
+        with pytest.raises(InvalidClaimsError, match="must be text"):
+            creator().create(12, {1: "x"})  # type: ignore[dict-item]
+
+    def test_refuses_a_claim_that_is_given_twice(self) -> None:
+        with pytest.raises(InvalidClaimsError, match="twice"):
+            creator().create(12, {"x": 1}, x=1)
+
     def test_refuses_claims_nested_too_deep(self) -> None:
         nested: list[Any] = []
         for _ in range(2000):
@@ -248,6 +256,11 @@ def test_a_creator_can_be_made_from_settings() -> None:
 def test_a_creator_takes_settings_or_keywords_and_not_both() -> None:
     with pytest.raises(TypeError, match="not both"):
         TokenCreator(Settings(token_key=KEY), exp_time_min=5)
+
+
+def test_a_creator_says_what_settings_are_where_they_are_something_else() -> None:
+    with pytest.raises(TypeError, match="must be Settings, not str"):
+        TokenCreator(KEY)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -117,12 +117,13 @@ def own_configuration(folder: Path, *options: str) -> tuple[str | Path, ...]:
 def test_a_bad_setting_ends_the_start(
     tmp_path: Path, file: str | None, variables: dict[str, str], lines: list[str], options: tuple[str, ...]
 ) -> None:
-    """One line for each, once, whatever the number of workers."""
+    """One line for each, once, whatever the number of workers, and nothing else."""
     if file is not None:
         (tmp_path / "config.env").write_text(file)
     ended = run(tmp_path, GUNICORN, *ANY_PORT, *options, *SHIPPED, **variables)
     complained = complaints(ended)
     assert agree(complained, lines), complained
+    assert complained == ended.stderr.splitlines()
 
 
 @ways
@@ -136,6 +137,7 @@ def test_an_app_that_does_not_import_ends_the_start(
     complained = complaints(ended)
     assert agree([c.partition("which ")[2] for c in complained], [line]), complained
     assert agree(complained, [f"GATEWAY_APP is '{spec}', "])
+    assert complained == ended.stderr.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def _bindings(path: Path, text: str) -> Iterator[Binding]:
         if binding.error:
             raise _refused(path, binding, "cannot be parsed; it must be NAME=value, each quote closed")
         if binding.key is not None and not _is_assignment(binding):
-            must = "a value of several lines must stand in quotes"
+            must = "a name is in one case, and a value of several lines must stand in quotes"
             raise _refused(path, binding, f"not NAME=value; {must}")
         yield binding
 

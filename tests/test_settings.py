@@ -594,7 +594,8 @@ def test_a_line_that_cannot_be_parsed_is_reported_by_its_own_number_alone(
 def test_a_line_without_an_equals_sign_is_reported(write: Write) -> None:
     write("PORT=1\n\nhunter2\n")
     assert fault_of(read) == (
-        "config.env, line 3: not NAME=value; a value of several lines must stand in quotes"
+        "config.env, line 3: not NAME=value; a name is in one case, and a value of several lines must stand"
+        " in quotes"
     )
 
 

@@ -172,8 +172,7 @@ def _run_configuration(location: str) -> Mapping[str, Any]:
             return vars(importlib.import_module(location.removeprefix("python:")))
         return runpy.run_path(location.removeprefix("file:"))
     except (Exception, SystemExit) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise Faults(f"{location} does not run: {reason}") from error
+        raise Faults(f"{location} does not run: {loading.in_one_line(error)}") from error
 
 
 @main.command(context_settings={"ignore_unknown_options": True})

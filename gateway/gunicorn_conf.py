@@ -29,12 +29,13 @@ __all__ = [
 ]
 
 # A faulty one ends the start before anything is bound.
-_values, _ = checked(TABLE, Found.in_environment(TABLE, os.environ).given)
+_sound, _ = checked(TABLE, Found.in_environment(TABLE, os.environ).given)
+_values = {row.keyword: row.default for row in TABLE} | _sound
 _address = "0.0.0.0" if os.environ.get("PORT") else "127.0.0.1"  # noqa: S104
 
 wsgi_app = "gateway.wsgi:application"
-bind = f"{_address}:{_values.get('port', 8000)}"
-workers = _values.get("web_concurrency", 1)
+bind = f"{_address}:{_values['port']}"
+workers = _values["web_concurrency"]
 # Otherwise a client on loopback or on a unix socket may move SCRIPT_NAME, and with it the path judged.
 forwarder_headers = ""
 control_socket_disable = True

@@ -62,6 +62,13 @@ def environ_key(name: str) -> str:
     return "HTTP_" + name.upper().replace("-", "_")
 
 
+# What shared caches heed before or instead of Cache-Control: targeted fields (RFC 9213, by custom called
+# …-Cache-Control), surrogates, nginx and Akamai.
+_CACHE_RULE_ENDINGS = ("cache-control", "surrogate-control")
+_CACHE_RULES = frozenset({"x-accel-expires", "edge-control"})
+_FOLDED_CACHE_RULE_ENDINGS = tuple(map(fold, _CACHE_RULE_ENDINGS))
+
+
 def _bare(key: str) -> str:
     return fold(key.removeprefix("HTTP_"))
 
@@ -69,11 +76,17 @@ def _bare(key: str) -> str:
 _RESERVED = frozenset(map(fold, _TAKEN.split())) | frozenset(map(_bare, INJECTED_KEYS))
 
 
+def is_cache_rule(name: str) -> bool:
+    """Tell whether a response header says what caches may keep, or overrides the one that does."""
+    lowered = name.lower()
+    return lowered in _CACHE_RULES or lowered.endswith(_CACHE_RULE_ENDINGS)
+
+
 def is_free(name: str) -> bool:
     """Tell whether `name` is a legal header name that nothing else uses, by its letters and digits."""
     folded = fold(name)
-    is_cache_rule = folded.endswith(("CACHECONTROL", "SURROGATECONTROL"))
-    return bool(_NAME.fullmatch(name) and folded and folded not in _RESERVED and not is_cache_rule)
+    taken = folded in _RESERVED or folded.endswith(_FOLDED_CACHE_RULE_ENDINGS)
+    return bool(_NAME.fullmatch(name) and folded and not taken)
 
 
 class Firewall:

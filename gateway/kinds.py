@@ -13,7 +13,7 @@ MOST_MINUTES = 1_000_000_000  # some 1,900 years: a token's `exp` stays a number
 
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-_PREFIX = re.compile(r"((/[A-Za-z0-9._~-]+)+)?")
+_PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True}
 _FLAGS |= {"false": False, "0": False, "no": False, "off": False}
 # Claims with a meaning of their own (RFC 7519 section 4.1, OpenID Connect Core), `sub` aside.

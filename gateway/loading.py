@@ -45,7 +45,7 @@ def load_app(spec: str) -> WSGIApplication:
             found = getattr(found, attribute)
     except (Exception, SystemExit) as error:
         raise ConfigError(
-            f"GATEWAY_APP is {spec!r}, which does not import: {_in_one_line(error)};"
+            f"GATEWAY_APP is {spec!r}, which does not import: {_with_place(error)};"
             " it must be module:callable, importable from the working directory or an installed package"
         ) from error
     if not callable(found):
@@ -87,12 +87,17 @@ def _report_and_exit(spec: str, report: IO[bytes]) -> NoReturn:
         os._exit(0)
 
 
-def _in_one_line(error: BaseException) -> str:
-    """Describe an error with its type and, unless it happened here, the place where it was raised."""
+def in_one_line(error: BaseException) -> str:
+    """Describe an error of somebody else's code, whatever its text, in one line with its type."""
     message = ""
-    with suppress(Exception):  # of the app's own making, as the whole error is
+    with suppress(Exception):  # even its text is of their making
         message = str(error)
-    text = " ".join(f"{type(error).__name__}: {message}".split())
+    return " ".join(f"{type(error).__name__}: {message}".split())
+
+
+def _with_place(error: BaseException) -> str:
+    """Describe an error and, unless it happened here, the place where it was raised."""
+    text = in_one_line(error)
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_the_apps(f.filename)]
     return f"{text} ({frames[-1].filename}, line {frames[-1].lineno})" if frames else text
 

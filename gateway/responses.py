@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from wsgiref.types import StartResponse
 
+from gateway.headers import is_cache_rule
+
 _EXPOSE = "access-control-expose-headers"
-# What shared caches heed before or instead of Cache-Control: targeted fields (RFC 9213, by custom called
-# …-Cache-Control), surrogates, nginx and Akamai.
-_CACHE_RULES = ("cache-control", "surrogate-control", "x-accel-expires", "edge-control")
 
 
 class Announcer:
@@ -36,7 +35,7 @@ class Announcer:
             folded = name.lower()
             if folded == _EXPOSE:
                 exposed += [value] if value else []
-            elif folded != self._folded and not _is_cache_rule(folded):
+            elif folded != self._folded and not is_cache_rule(name):
                 kept.append((name, value))
                 other_origin = other_origin or folded == "access-control-allow-origin"
         if other_origin and self._folded not in _names(exposed):
@@ -48,7 +47,3 @@ class Announcer:
 
 def _names(values: Iterable[str]) -> set[str]:
     return {name.strip().lower() for value in values for name in value.split(",")}
-
-
-def _is_cache_rule(folded: str) -> bool:
-    return folded.endswith(_CACHE_RULES)

@@ -80,7 +80,7 @@ class Found:
 
 
 def _unknown(assigned: Assignment, path: Path, known: Iterable[str]) -> Fault:
-    """Name the nearest known one; where none is near, the line may have been meant for any of them."""
+    """Name the nearest known one; one that is near is taken to be what was meant."""
     name = assigned.name
     (nearest,) = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)
     reason = (
@@ -89,6 +89,4 @@ def _unknown(assigned: Assignment, path: Path, known: Iterable[str]) -> Fault:
         else f"is no setting; the nearest is {nearest}"
     )
     is_near = difflib.get_close_matches(name.upper(), [nearest])
-    return Fault(
-        nearest if is_near else CONFIG_VARIABLE, f"{shown(path)}, line {assigned.line}: {name} {reason}"
-    )
+    return Fault(nearest if is_near else name, f"{shown(path)}, line {assigned.line}: {name} {reason}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 from gateway.errors import ConfigError
 from gateway.loading import faults_of_app
 from gateway.settings import Settings
 
+_in_force: list[Settings] = []  # one, as soon as they were asked for
 
-@cache
+
 def settings_at_start() -> Settings:
     """Return the settings of the environment and the file, as they were when first asked for.
 
@@ -19,7 +18,9 @@ def settings_at_start() -> Settings:
     Raises:
         ConfigError: as `Settings.from_env`.
     """
-    return Settings.from_env()
+    if not _in_force:
+        _in_force.append(Settings.from_env())
+    return _in_force[0]
 
 
 def renew_settings() -> None:
@@ -28,8 +29,8 @@ def renew_settings() -> None:
     Raises:
         ConfigError: they are faulty, or their app does not import; those of before stay in force.
     """
-    faults = faults_of_app(Settings.from_env().app)
+    renewed = Settings.from_env()
+    faults = faults_of_app(renewed.app)
     if faults:
         raise ConfigError(*faults)
-    settings_at_start.cache_clear()
-    settings_at_start()
+    _in_force[:] = [renewed]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import secrets
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
 
+from gateway import startup
 from gateway.settings import TABLE
 from gateway.startup import settings_at_start
 from tests.support import KEY
@@ -24,7 +25,7 @@ Conf = Callable[..., ModuleType]
 
 
 @pytest.fixture
-def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Conf]:
+def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     """Give a function that imports the configuration anew, in an environment of these variables."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
@@ -37,11 +38,10 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Conf]:
         for variable, value in environ.items():
             monkeypatch.setenv(variable, value)
         monkeypatch.delitem(sys.modules, NAME, raising=False)
-        settings_at_start.cache_clear()
+        monkeypatch.setattr(startup, "_in_force", [])
         return importlib.import_module(NAME)
 
-    yield imported
-    settings_at_start.cache_clear()
+    return imported
 
 
 class Pidfile:

@@ -67,7 +67,7 @@ def configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_a_flask_app_is_guarded_in_one_line() -> None:
     app = snippet("Flask(")["app"]
     app.add_url_rule("/", view_func=lambda: "from the view")
-    answers(app, b"from the view")
+    check_guarded(app, b"from the view")
 
 
 def test_a_bare_wsgi_app_is_guarded_in_one_line() -> None:
@@ -75,7 +75,7 @@ def test_a_bare_wsgi_app_is_guarded_in_one_line() -> None:
     assert client.get("/", expect_errors=True).json["code"] == "missing_credentials"
 
 
-def answers(app: Any, body: bytes) -> None:
+def check_guarded(app: Any, body: bytes) -> None:
     """Check that an app is guarded, and answers with `body` to whom it should."""
     client = webtest.TestApp(app)
     assert client.get("/", expect_errors=True).json["code"] == "missing_credentials"
@@ -90,8 +90,8 @@ from django.http import HttpResponse
 from django.urls import path
 urlpatterns = [path("", lambda request: HttpResponse("from the view"))]
 settings.configure(ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="x")
-from tests.test_readme import answers, snippet
-answers(snippet("django")["application"], b"from the view")
+from tests.test_readme import check_guarded, snippet
+check_guarded(snippet("django")["application"], b"from the view")
 """
 
 

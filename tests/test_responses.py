@@ -36,6 +36,10 @@ def test_no_rule_of_the_apps_lets_a_shared_cache_keep_the_token(name: str) -> No
     assert announced([(name, "public, max-age=600"), (name, "x")]) == ADDED
 
 
+def test_a_header_that_only_ends_like_such_a_rule_stays() -> None:
+    assert announced([("X-Knowledge-Control", "x")]) == [("X-Knowledge-Control", "x"), *ADDED]
+
+
 def test_a_token_header_of_the_apps_own_gives_way() -> None:
     assert announced([("x-refreshed-token", "old")]) == ADDED
 

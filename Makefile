@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: run test generate clean
+.PHONY: run test test-system bench generate clean
 
 run: $(VENV)/installed-server
 	@test -e "$${GATEWAY_CONFIG:-config.env}" || $(BIN)/gateway init
@@ -18,6 +18,15 @@ test: $(VENV)/installed-test
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=97
+
+# What needs a package of the system's: wrk, by which the gateway is put under load.
+test-system: $(VENV)/installed-test
+	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -q -y wrk; } || { \
+		echo 'wrk is missing: on Debian and Ubuntu, install the package wrk' >&2; exit 1; }
+	$(BIN)/pytest -m system -n 0
+
+bench: $(VENV)/installed-bench
+	$(BIN)/python -m bench
 
 generate: $(VENV)/installed-test
 	$(BIN)/python -m tools.generate

@@ -3,9 +3,11 @@
 from gateway.errors import (
     ConfigError,
     ExpiredTokenError,
+    ExposedKeyWarning,
     GatewayError,
     InvalidClaimsError,
     InvalidTokenError,
+    KeysUnavailableError,
     TokenError,
     WeakKeyWarning,
 )
@@ -17,9 +19,11 @@ __all__ = [
     "AuthGateway",
     "ConfigError",
     "ExpiredTokenError",
+    "ExposedKeyWarning",
     "GatewayError",
     "InvalidClaimsError",
     "InvalidTokenError",
+    "KeysUnavailableError",
     "Settings",
     "TokenCreator",
     "TokenError",

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
-from gateway.errors import TokenError
+from gateway.errors import KeysUnavailableError, TokenError
+from gateway.identity import Identity
 from gateway.paths import PublicPaths
 from gateway.rejections import Rejection, rejections
 from gateway.settings import Settings
@@ -14,16 +15,6 @@ from gateway.tokens import TokenCreator
 
 # RFC 6750 section 2.1; the scheme in any case (RFC 9110 section 11.1).
 _BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9\-._~+/=]+)")
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who sends a request, and the token to use next (`renewed` tells whether it is a new one)."""
-
-    uid: str
-    claims: dict[str, Any]
-    token: str = field(repr=False)
-    renewed: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +30,9 @@ class Authenticator:
 
     def __init__(self, settings: Settings, tokens: TokenCreator) -> None:
         self._tokens = tokens
-        self._public = PublicPaths(settings.public_paths)
+        self._now = tokens.now
+        self._known = tokens.known
+        self._public = PublicPaths(settings.public_paths) if settings.public_paths else None
         self._require_uid = settings.require_uid
         self._rejections = rejections(settings.status_profile)
 
@@ -54,19 +47,28 @@ class Authenticator:
             authorization: the value of the `Authorization` header, None where there is none.
             uid: the value of the `uid` header, None where there is none.
         """
-        if path in self._public:
+        if self._public is not None and path in self._public:
             return ANONYMOUS
+        now = self._now()
+        known = self._known(authorization)
+        if (
+            known is not None
+            and known.earliest <= now < known.settled_until
+            and (uid == known.uid or not (uid or self._require_uid))
+        ):
+            return known
+        return self._judge(authorization, uid, now)
+
+    def _judge(self, authorization: str | None, uid: str | None, now: float) -> Identity | Rejection:
         if not authorization or (self._require_uid and not uid):
             return self._rejections["missing_credentials"]
         bearer = _BEARER.fullmatch(authorization)
         if bearer is None:
             return self._rejections["malformed_credentials"]
-        now = self._tokens.now()
         try:
-            verified = self._tokens.verify(bearer[1], now)
-        except TokenError as error:
+            identity = self._tokens.verify(bearer[1], now)
+        except (TokenError, KeysUnavailableError) as error:
             return self._rejections[error.code]
-        if uid and uid != verified.uid:
+        if uid and uid != identity.uid:
             return self._rejections["uid_mismatch"]
-        token = self._tokens.next_token(verified, now)
-        return Identity(verified.uid, verified.claims, token, renewed=token is not verified.token)
+        return self._tokens.renew(identity, now)

@@ -21,10 +21,13 @@ from typing import Any
 import click
 
 from gateway import describe, jws, loading
-from gateway.authentication import Authenticator, Identity
-from gateway.claims import is_time, uid_text
+from gateway.authentication import Authenticator
+from gateway.claims import is_time
+from gateway.cli_keys import keys
 from gateway.envfile import EnvFileError, blanked, read_text, shown
 from gateway.errors import ConfigError, GatewayError, InvalidTokenError, TokenError
+from gateway.identity import Identity
+from gateway.keys import SYMMETRIC
 from gateway.rejections import Rejection, status_line
 from gateway.settings import TABLE, Settings, faults_of
 from gateway.sources import CONFIG_FILE, CONFIG_VARIABLE, Found
@@ -121,8 +124,9 @@ def check(location: str | None) -> None:
         lines += loading.faults_of_app(found.given["app"])
     if lines:
         raise Faults(*lines)
-    warned = [*_exposed_file(found), *_movable_path(location)]
-    for line in describe.effective(Settings(**found.given), found):
+    settings = Settings(**found.given)
+    warned = [*_exposed_file(found), *_unused_secrets(settings), *_movable_path(location)]
+    for line in describe.effective(settings, found):
         click.echo(line)
     click.echo("All settings are sound, and the app imports.")
     for warning in warned:
@@ -131,9 +135,23 @@ def check(location: str | None) -> None:
 
 def _exposed_file(found: Found) -> Iterator[str]:
     path = found.path
-    if path is not None and found.sources["token_key"] == str(path) and path.stat().st_mode & 0o077:
+    secret = {"token_key", "previous_keys"}.intersection(found.sources)
+    if (
+        path is not None
+        and any(found.sources[keyword] == str(path) for keyword in secret)
+        and path.stat().st_mode & 0o077
+    ):
         name = shown(path)
         yield f"{name} holds a secret that others on this machine may read; chmod 600 {name}"
+
+
+def _unused_secrets(settings: Settings) -> Iterator[str]:
+    given = {"TOKEN_KEY": settings.token_key, "GATEWAY_PREVIOUS_KEYS": settings.previous_keys}
+    if settings.algorithm not in SYMMETRIC:
+        for variable in [variable for variable, value in given.items() if value]:
+            yield f"{variable} is not used with {settings.algorithm}"
+    elif settings.previous_keys and settings.token_key is None:
+        yield "GATEWAY_PREVIOUS_KEYS is not used without TOKEN_KEY"
 
 
 def _movable_path(location: str | None) -> Iterator[str]:
@@ -227,6 +245,9 @@ def env_example(path: Path | None, only_check: bool) -> None:
         click.echo(f"{target} written")
 
 
+main.add_command(keys)
+
+
 @main.group()
 def token() -> None:
     """Make a token, or look into one."""
@@ -290,13 +311,21 @@ def token_inspect(text: str) -> None:
     creator = TokenCreator(settings)
     claims = _show_claims(creator, text)
     _show_time_left(creator, claims)
-    uid = uid_text(claims.get(settings.uid_claim)) or "-"
+    uid = _uid_of(creator, text)
     verdict = Authenticator(settings, creator).authenticate("GET", "/", f"Bearer {text}", uid)
     if isinstance(verdict, Rejection):
         click.echo(f"answer   {status_line(verdict.status)}: {verdict.error} ({verdict.code})")
         raise click.exceptions.Exit(1)
     renewed = isinstance(verdict, Identity) and verdict.renewed
     click.echo(f"answer   the app's own, for uid {uid}{', and a renewed token' if renewed else ''}")
+
+
+def _uid_of(creator: TokenCreator, text: str) -> str:
+    """Return the uid of a good token; of another it is never asked."""
+    try:
+        return creator.verify(text, creator.now()).uid
+    except TokenError:
+        return "-"
 
 
 def _show_claims(creator: TokenCreator, text: str) -> Mapping[str, Any]:

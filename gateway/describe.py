@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
@@ -27,7 +27,8 @@ def example(values: Mapping[str, str]) -> str:
 def _paragraph(row: Row, values: Mapping[str, str]) -> str:
     comment = "".join(f"# {line}\n" for line in wrap(_meaning(row), 98))
     value = values.get(row.variable, plain(row.default))
-    mark = "" if row.required or row.variable in values else "#"
+    wanted = row.default_text.startswith("required") or row.variable in values
+    mark = "" if wanted else "#"
     return f"{comment}{mark}{row.variable}={value}\n"
 
 
@@ -35,10 +36,10 @@ def _meaning(row: Row) -> str:
     return f"{row.meaning} ({row.default_text})" if row.default_text else row.meaning
 
 
-def markdown_table() -> str:
-    """Return the settings as a Markdown table: variable, default, meaning."""
-    rows = [f"| `{row.variable}` | {_default(row)} | {row.meaning} |\n" for row in TABLE]
-    return "| variable | default | meaning |\n|---|---|---|\n" + "".join(rows)
+def markdown_table(table: Iterable[Row] = TABLE, what: str = "variable") -> str:
+    """Return settings as a Markdown table: what they are called, default, meaning."""
+    rows = [f"| `{row.variable}` | {_default(row)} | {row.meaning} |\n" for row in table]
+    return f"| {what} | default | meaning |\n|---|---|---|\n" + "".join(rows)
 
 
 def _default(row: Row) -> str:
@@ -56,10 +57,12 @@ def effective(settings: Settings, found: Found) -> Iterator[str]:
 
 
 def _shown(row: Row, value: Any) -> str:
-    if row.secret:
-        return f"{len(value)} bytes, not shown"
+    if row.secret and value:
+        secrets = [value] if isinstance(value, bytes) else value
+        return f"{' and '.join(str(len(secret)) for secret in secrets)} bytes, not shown"
     text = plain(value)
-    return (text or row.default_text or "none") if text.isprintable() else repr(text)
+    default = "" if row.default_text.startswith("required") else row.default_text
+    return (text or default or "none") if text.isprintable() else repr(text)
 
 
 def plain(value: Any) -> str:

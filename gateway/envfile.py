@@ -36,8 +36,8 @@ class Assignment:
     line: int
 
 
-def read_text(path: Path) -> str:
-    """Return the text of a file.
+def read_text(path: Path, must: str = "a file of NAME=value lines") -> str:
+    """Return the text of a file, of which `must` says what it must be.
 
     Raises:
         EnvFileError: the file cannot be opened, or is not UTF-8.
@@ -48,9 +48,7 @@ def read_text(path: Path) -> str:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise EnvFileError(f"{shown(path)}, line {line}: not UTF-8; it must be saved as UTF-8") from None
     except OSError as error:
-        raise EnvFileError(
-            f"{shown(path)} cannot be read: {error.strerror}; it must be a file of NAME=value lines"
-        ) from error
+        raise EnvFileError(f"{shown(path)} cannot be read: {error.strerror}; it must be {must}") from error
 
 
 def shown(path: Path) -> str:

@@ -29,6 +29,16 @@ class WeakKeyWarning(UserWarning):
     """A signing secret under 32 bytes is in use because `GATEWAY_ALLOW_WEAK_KEY` permits it."""
 
 
+class ExposedKeyWarning(UserWarning):
+    """A private key of `GATEWAY_KEY_DIR` can be read by others than its owner."""
+
+
+class KeysUnavailableError(GatewayError):
+    """Nobody's fault here: an issuer's public keys were never fetched, or too long ago to be believed."""
+
+    code: ClassVar[str] = "keys_unavailable"
+
+
 class TokenError(GatewayError, ValueError):
     """The caller's fault: a token is not to be honoured.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from gateway.errors import ConfigError
 from gateway.loading import faults_of_app
+from gateway.middleware import AuthGateway
 from gateway.settings import TABLE
 from gateway.sources import Found
 from gateway.startup import renew_settings, settings_at_start
@@ -24,6 +25,7 @@ __all__ = [
     "forwarder_headers",
     "on_reload",
     "on_starting",
+    "post_worker_init",
     "workers",
     "wsgi_app",
 ]
@@ -75,6 +77,12 @@ def on_starting(server: Any) -> None:
         if server.pidfile is not None:
             server.pidfile.unlink()
         raise
+
+
+def post_worker_init(worker: Any) -> None:
+    """Have a worker fetch the keys of other issuers before its first request needs them."""
+    if isinstance(worker.wsgi, AuthGateway):
+        worker.wsgi.start()
 
 
 def on_reload(server: Any) -> None:

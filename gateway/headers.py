@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from wsgiref.types import WSGIEnvironment
 
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.1: a token
@@ -97,7 +98,7 @@ class Firewall:
             called like one of them, or like its header, by its letters and digits alone.
     """
 
-    __slots__ = ("_bare_names", "_harmless", "_owned")
+    __slots__ = ("_bare_names", "_harmless", "_owned", "finds_nothing_in")
 
     REMEMBERED = 1000  # keys of up to LONGEST characters: a client can invent header names for ever
     LONGEST = 100
@@ -106,13 +107,12 @@ class Firewall:
         self._owned = frozenset(owned)
         self._bare_names = frozenset(map(_bare, owned)) | frozenset(map(fold, owned))
         self._harmless: set[str] = set()
+        # Whether all keys of an environ were judged before, so that there is nothing to strip.
+        self.finds_nothing_in: Callable[[WSGIEnvironment], bool] = self._harmless.issuperset
 
     def strip(self, environ: WSGIEnvironment) -> None:
         """Delete every owned key from `environ`."""
-        harmless = self._harmless
-        if environ.keys() <= harmless:
-            return
-        for key in [key for key in environ if key not in harmless]:
+        for key in [key for key in environ if key not in self._harmless]:
             if self._owns(key):
                 del environ[key]
             elif len(key) <= self.LONGEST:
@@ -123,5 +123,5 @@ class Firewall:
 
     def _remember(self, key: str) -> None:
         if len(self._harmless) >= self.REMEMBERED:
-            self._harmless = set()
+            self._harmless.clear()
         self._harmless.add(key)

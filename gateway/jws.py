@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
-from typing import Any, NoReturn
+from base64 import urlsafe_b64encode
+from binascii import a2b_base64
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple, NoReturn
 
 from gateway.errors import InvalidTokenError
-from gateway.keys import Key
+from gateway.keys import Key, KeyRing
 
 DEEPEST = 64  # levels of JSON that are read; deeper ones would not survive a copy
 
@@ -25,19 +27,57 @@ _REFUSED_MEMBERS = frozenset({"crit", "b64", "zip", "enc"})
 _TYPES = frozenset({"jwt", "at+jwt"})  # RFC 7519 section 5.1, RFC 9068 section 2.1
 
 
-def decode(token: str, key: Key) -> dict[str, Any]:
-    """Return the claims of a token that `key` signed; a new dict on each call.
+class Header(NamedTuple):
+    """What a token's header says of its key: the name (None: it names none) and the algorithm."""
+
+    kid: str | None
+    alg: str
+
+
+class SignedToken:
+    """A token in its parts, of the right form, and not yet verified.
+
+    Raises:
+        InvalidTokenError: it is not a compact JWS, its header is no JSON object in plain UTF-8, or the
+            header asks for another type or for an extension.
+    """
+
+    __slots__ = ("_payload", "_signature", "_signed", "header")
+
+    def __init__(self, token: str) -> None:
+        header, self._payload, signature = _split(token)
+        remembered = len(header) <= _LONGEST_REMEMBERED
+        self.header = _remembered_header(header) if remembered else _read_header(header)
+        self._signed = token[: -len(signature) - 1].encode("ascii")
+        self._signature = _b64decode(signature)
+
+    def signer(self, candidates: Iterable[Key]) -> Key | None:
+        """Return the one of these keys that signed the token, if any did."""
+        for key in candidates:
+            if key.verify(self._signed, self._signature):
+                return key
+        return None
+
+    def claims(self) -> dict[str, Any]:
+        """Return the claims; a new dict on each call.
+
+        Raises:
+            InvalidTokenError: they are not a JSON object in plain UTF-8.
+        """
+        return _read_object(self._payload)
+
+
+def decode(token: str, ring: KeyRing) -> dict[str, Any]:
+    """Return the claims of a token that a key of `ring` signed; a new dict on each call.
 
     Raises:
         InvalidTokenError: it is not a compact JWS of JSON objects in plain UTF-8, or its header asks for
             another key, algorithm, type or extension, or its signature is not the key's.
     """
-    header, payload, signature = _split(token)
-    _check_header(_read_object(header), key)
-    signed = f"{header}.{payload}".encode("ascii")
-    if not key.verify(signed, _b64decode(signature)):
-        raise InvalidTokenError("the signature is wrong")
-    return _read_object(payload)
+    signed = SignedToken(token)
+    if signed.signer(ring.candidates(*signed.header)) is None:
+        raise InvalidTokenError("the key is unknown or the signature is wrong")
+    return signed.claims()
 
 
 def encode(claims: Mapping[str, Any], key: Key) -> str:
@@ -70,15 +110,23 @@ def _split(token: str) -> tuple[str, str, str]:
     return parts[1], parts[2], parts[3]
 
 
-def _check_header(header: dict[str, Any], key: Key) -> None:
-    if header.get("alg") != key.alg:
-        raise InvalidTokenError("the algorithm is not the key's")
+def _read_header(segment: str) -> Header:
+    header = _read_object(segment)
+    alg, kid = header.get("alg"), header.get("kid")
+    if not isinstance(alg, str):
+        raise InvalidTokenError("the header names no algorithm")
     if not _REFUSED_MEMBERS.isdisjoint(header):
         raise InvalidTokenError("the header asks for an extension")
     if "typ" in header and not _is_jwt_type(header["typ"]):
         raise InvalidTokenError("the type is not JWT")
-    if "kid" in header and (key.kid is None or header["kid"] != key.kid):
-        raise InvalidTokenError("the key is unknown")
+    if "kid" in header and not isinstance(kid, str):
+        raise InvalidTokenError("the key's name is not a string")
+    return Header(kid, alg)
+
+
+# The header of one key's tokens is always the same: nearly every one was read before.
+_LONGEST_REMEMBERED = 300
+_remembered_header = lru_cache(maxsize=256)(_read_header)
 
 
 def _is_jwt_type(typ: object) -> bool:
@@ -95,7 +143,7 @@ def _b64decode(segment: str) -> bytes:
     last_group = len(segment) % 4
     if last_group and segment[-1] not in _CANONICAL_LAST.get(last_group, ""):
         raise InvalidTokenError("a segment is not canonical base64url")
-    return urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    return a2b_base64(segment.replace("-", "+").replace("_", "/") + "=" * (-len(segment) % 4))
 
 
 def _write_object(value: Mapping[str, Any]) -> bytes:
@@ -124,10 +172,20 @@ def _no_constant(name: str) -> NoReturn:
 STRICT_JSON = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_no_constant)
 
 
+def _loads(text: str) -> Any:
+    """Parse JSON; what has no white space around it, as usual, without looking for any."""
+    if not (text.startswith("{") and text.endswith("}")):
+        return STRICT_JSON.decode(text)
+    value, end = STRICT_JSON.raw_decode(text)
+    if end < len(text):
+        raise ValueError("more than one JSON value")
+    return value
+
+
 def _read_object(segment: str) -> dict[str, Any]:
     try:
         text = _b64decode(segment).decode("utf-8")
-        value = STRICT_JSON.decode(text)
+        value = _loads(text)
     except (ValueError, RecursionError):
         raise InvalidTokenError("a segment is not JSON in UTF-8") from None
     if type(value) is not dict or (

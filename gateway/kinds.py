@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import Any
+from urllib.parse import SplitResult, urlsplit
 
 from gateway import headers, keys, paths
 
 MOST_MINUTES = 1_000_000_000  # some 1,900 years: a token's `exp` stays a number of 15 digits
 
+# What a uid is made of: visible ASCII, and no comma, by which servers join two headers.
+UID_CHARACTER = r"[!-+\--~]"
+
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_UID_PREFIX = re.compile(UID_CHARACTER + "{0,100}")
+_VISIBLE = re.compile(r"[!-~]+")
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True}
 _FLAGS |= {"false": False, "0": False, "no": False, "off": False}
 # Claims with a meaning of their own (RFC 7519 section 4.1, OpenID Connect Core), `sub` aside.
@@ -58,7 +66,7 @@ def text(must: str = "text", accepts: Callable[[str], object] = bool) -> Kind:
 
 def one_of(*choices: str) -> Kind:
     """One of a few words."""
-    return text(" or ".join(choices), choices.__contains__)
+    return text(f"{', '.join(choices[:-1])} or {choices[-1]}", choices.__contains__)
 
 
 def _parse_flag(value: Any) -> bool:
@@ -90,8 +98,49 @@ def _parse_secret(value: Any) -> bytes:
         value = value.encode("utf-8", "surrogateescape")  # the very bytes of an environment variable
     if not isinstance(value, bytes):
         raise ValueError
-    keys.Key(value)
+    keys.Key.secret(value)
     return value
+
+
+def _parse_secrets(value: Any) -> tuple[bytes, ...]:
+    items = [item.strip(" ") for item in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(items, list | tuple):
+        raise ValueError
+    return tuple(_parse_secret(item) for item in items if item != "")
+
+
+def _parse_path(value: Any) -> str:
+    path = str(os.fspath(value)) if isinstance(value, str | os.PathLike) else ""
+    if not path or "\0" in path:
+        raise ValueError
+    return path
+
+
+def _parse_algorithms(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError
+    if not all(isinstance(item, str) and item in keys.ASYMMETRIC for item in value):
+        raise ValueError
+    return tuple(value)
+
+
+def _is_key_address(value: str) -> bool:
+    """Tell whether keys can be fetched there: by https, or from this machine itself."""
+    try:
+        parts = urlsplit(value)
+        named = parts.hostname and parts.port != 0 and not parts.fragment and "@" not in parts.netloc
+    except ValueError:
+        return False
+    safe = parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(parts))
+    return bool(_VISIBLE.fullmatch(value) and named and safe)
+
+
+def _is_loopback(parts: SplitResult) -> bool:
+    host = parts.hostname or ""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 FLAG = Kind("true or false", _parse_flag)
@@ -119,3 +168,12 @@ SECRET = Kind(
     f"a random secret of {keys.MIN_HMAC_BYTES} bytes or more, and no PEM, SSH, DER or JWK key",
     _parse_secret,
 )
+SECRETS = Kind(f"secrets, separated by commas, each of them {SECRET.must}", _parse_secrets)
+PATH = Kind("a path", _parse_path)
+ALGORITHM = one_of(*keys.SYMMETRIC, *keys.ASYMMETRIC)
+ALGORITHMS = Kind(f"a list of some of {', '.join(keys.ASYMMETRIC)}", _parse_algorithms)
+KEY_ADDRESS = text(
+    "an https:// address, or an http:// one of this machine's loopback, without a user or a fragment",
+    _is_key_address,
+)
+UID_PREFIX = text("at most 100 visible ASCII characters without a comma", _UID_PREFIX.fullmatch)

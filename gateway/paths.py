@@ -17,11 +17,6 @@ def is_normal(path: str) -> bool:
     return path.startswith("/") and _ODD.search(path) is None
 
 
-def is_at_or_under(path: str, prefix: str) -> bool:
-    """Tell whether `path` is `prefix` itself or lies below it."""
-    return path == prefix or path.startswith(prefix + "/")
-
-
 class PublicPaths:
     """The paths that need no credentials.
 

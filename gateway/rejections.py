@@ -17,7 +17,8 @@ class Rule:
     """One row of the table.
 
     `challenge` is the error code of RFC 6750 section 3.1, None for a challenge without one.
-    `registered` is the status in the `rfc6750` profile, where it differs.
+    `registered` is the status in the `rfc6750` profile, where it differs. `retry_after` are the seconds
+    after which to try again, for what is no fault of the client's and so no challenge either.
     """
 
     code: str
@@ -26,6 +27,7 @@ class Rule:
     challenge: str | None
     description: str
     registered: int | None = None
+    retry_after: int | None = None
 
 
 RULES = (
@@ -67,6 +69,14 @@ RULES = (
         "invalid_request",
         "The uid header is not the uid of the token",
         registered=403,
+    ),
+    Rule(
+        "keys_unavailable",
+        503,
+        "Service Unavailable",
+        None,
+        "The keys of the token's issuer are missing or too old",
+        retry_after=5,
     ),
 )
 
@@ -118,8 +128,10 @@ def rejections(profile: str) -> dict[str, Rejection]:
 
 def _made_ready(rule: Rule, profile: str) -> Rejection:
     registered = profile == "rfc6750" and rule.registered
-    challenge = [("WWW-Authenticate", _challenge(rule))]
-    return Rejection(rule.code, registered or rule.status, rule.error, challenge)
+    header = ("WWW-Authenticate", _challenge(rule))
+    if rule.retry_after is not None:
+        header = ("Retry-After", str(rule.retry_after))
+    return Rejection(rule.code, registered or rule.status, rule.error, [header])
 
 
 def _challenge(rule: Rule) -> str:

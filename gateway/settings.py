@@ -10,15 +10,17 @@ import copy
 import dataclasses
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
-from gateway import kinds
-from gateway.errors import ConfigError, WeakKeyWarning
-from gateway.keys import MIN_HMAC_BYTES
+from gateway import crosschecks, kinds
+from gateway.errors import ConfigError, ExposedKeyWarning, WeakKeyWarning
+from gateway.keyfolder import FolderRing, exposed_files
+from gateway.policyfile import IssuerRules
 from gateway.sources import Found
-from gateway.table import Fault, Row, checked, row, unfit
+from gateway.table import Fault, Row, checked, row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +34,12 @@ class Settings:
         ConfigError: one line for each thing wrong, not for the first alone.
     """
 
-    token_key: str | bytes = row(
+    token_key: str | bytes | None = row(
         "TOKEN_KEY",
         kinds.SECRET,
         None,
         "signing secret, 32 random bytes or more (RFC 7518 section 3.2)",
-        default_text="required",
+        default_text="required for HS256, HS384 and HS512, unless the policy file names issuers",
         secret=True,
     )
     exp_time_min: int = row("EXP_TIME_MIN", kinds.MINUTES, 30, "minutes a token lives, from 1")
@@ -132,12 +134,53 @@ class Settings:
         8000,
         "longest token looked at, in bytes (gunicorn itself answers 431 above 8,166)",
     )
+    token_cache_size: int = row(
+        "GATEWAY_TOKEN_CACHE_SIZE",
+        kinds.whole(0, 10_000_000, "tokens"),
+        10_000,
+        "verified tokens remembered in each worker, in at most 1,200 bytes for each; 0 turns it off",
+    )
+    algorithm: str = row(
+        "GATEWAY_ALGORITHM",
+        kinds.ALGORITHM,
+        "HS256",
+        "by which our tokens are signed: HS256, HS384, HS512 (by TOKEN_KEY), RS256, PS256, ES256 or EdDSA (by"
+        " the keys in GATEWAY_KEY_DIR, with the extra crypto)",
+    )
+    key_dir: str | None = row(
+        "GATEWAY_KEY_DIR",
+        kinds.PATH,
+        None,
+        "folder of the private keys, kept by `gateway keys`",
+    )
+    key_activation_sec: int = row(
+        "GATEWAY_KEY_ACTIVATION_SEC",
+        kinds.whole(0, 1_000_000_000, "seconds"),
+        600,
+        "seconds until a new key in that folder signs, so that all know it by then; the first signs at once",
+    )
+    previous_keys: Sequence[str | bytes] = row(
+        "GATEWAY_PREVIOUS_KEYS",
+        kinds.SECRETS,
+        (),
+        "secrets that verify besides TOKEN_KEY and never sign, separated by commas",
+        secret=True,
+    )
+    policy_file: str | None = row(
+        "GATEWAY_POLICY_FILE",
+        kinds.PATH,
+        None,
+        "TOML file that says whose tokens are taken besides ours",
+    )
     allow_weak_key: bool = row(
         "GATEWAY_ALLOW_WEAK_KEY",
         kinds.FLAG,
         False,
         "true accepts, with a warning, a TOKEN_KEY under 32 bytes",
     )
+
+    issuers: tuple[IssuerRules, ...] = dataclasses.field(init=False, repr=False, default=())
+    key_ring: FolderRing | None = dataclasses.field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
         given = {row.keyword: getattr(self, row.keyword) for row in TABLE}
@@ -146,12 +189,19 @@ class Settings:
             raise ConfigError(*(fault.line for fault in faults))
         for keyword, value in values.items():
             object.__setattr__(self, keyword, value)
-        if len(self.token_key) < MIN_HMAC_BYTES:
-            warnings.warn(
-                f"TOKEN_KEY holds {len(self.token_key)} bytes: a secret so short can be guessed",
-                WeakKeyWarning,
-                stacklevel=3,
-            )
+        for warning in self._warnings():
+            warnings.warn(warning, stacklevel=3)
+
+    @property
+    def signs(self) -> bool:
+        """Whether there are tokens of our own; else there are those of the issuers alone."""
+        return self.token_key is not None or self.key_dir is not None
+
+    def _warnings(self) -> Iterator[Warning]:
+        for variable, length in crosschecks.weak_secrets(vars(self)):
+            yield WeakKeyWarning(f"{variable} holds {length} bytes: a secret so short can be guessed")
+        if self.key_dir is not None:
+            yield from map(ExposedKeyWarning, exposed_files(Path(self.key_dir)))
 
     def with_public_paths(self, public_paths: Iterable[str]) -> Self:
         """Return the same settings with other public paths, which must be good ones."""
@@ -177,43 +227,17 @@ class Settings:
         return cls(**found.given)
 
 
-TABLE: tuple[Row, ...] = tuple(f.metadata["row"] for f in dataclasses.fields(Settings))
+TABLE: tuple[Row, ...] = tuple(
+    field.metadata["row"] for field in dataclasses.fields(Settings) if "row" in field.metadata
+)
 
 
 def faults_of(found: Found) -> list[Fault]:
-    """Return the faults of the file and of the values in it and in the environment."""
+    """Return the faults of the files and of the values in them and in the environment."""
     faults = _values_and_faults(found.given)[1]
     return found.faults + [fault for fault in faults if not found.excuses(fault)]
 
 
 def _values_and_faults(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
     values, faults = checked(TABLE, given)
-    return values, faults + _weak_key(values) + _settle(values)
-
-
-def _weak_key(values: Mapping[str, Any]) -> list[Fault]:
-    key = values.get("token_key")
-    if key is None or len(key) >= MIN_HMAC_BYTES or values.get("allow_weak_key", True):
-        return []
-    return [unfit("TOKEN_KEY", f"holds {len(key)} bytes", kinds.SECRET.must)]
-
-
-def _settle(values: dict[str, Any]) -> list[Fault]:
-    """Work out the defaults that hang on EXP_TIME_MIN, and compare with it what may not pass it."""
-    faults: list[Fault] = []
-    lifetime = values.get("exp_time_min")
-    if lifetime is None:
-        return faults
-    refresh = values.get("refresh_time_min", 0)
-    if refresh is None:
-        values["refresh_time_min"] = min(15, lifetime)
-    elif refresh > lifetime:
-        must = f"at most EXP_TIME_MIN, which is {lifetime}"
-        faults.append(unfit("REFRESH_TIME_MIN", f"is {refresh}", must))
-    session = values.get("max_session_min", lifetime)
-    if session is None:
-        values["max_session_min"] = max(1440, lifetime)
-    elif session < lifetime:
-        must = f"at least EXP_TIME_MIN, which is {lifetime}"
-        faults.append(unfit("GATEWAY_MAX_SESSION_MIN", f"is {session}", must))
-    return faults
+    return values, faults + crosschecks.faults_between(values)

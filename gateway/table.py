@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from gateway.kinds import Kind
 
 _SHOWN = 80  # characters of a refused value
+_USERINFO = re.compile(r"//[^/\s]*@")  # RFC 3986 section 3.2.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +94,17 @@ def unfit(variable: str, state: str, must: str) -> Fault:
 def _held(row: Row, value: Any, reason: str) -> str:
     """Say what a setting holds, in words that give no secret away."""
     if row.secret:
-        is_text = isinstance(value, str | bytes)
-        return f"holds {len(value)} characters that cannot be used" if is_text else "is not text"
+        if isinstance(value, str | bytes):
+            return f"holds {len(value)} characters that cannot be used"
+        return "holds a secret that cannot be used" if isinstance(value, list | tuple) else "is not text"
+    return f"is {shown(value)}{reason and ': ' + reason}"
+
+
+def shown(value: Any) -> str:
+    """Return a refused value as text of one line, cut where it is long, without a password in an address."""
     try:
-        shown = repr(value)
+        text = repr(value)
     except ValueError:  # a number of more digits than Python writes
-        shown = f"a {type(value).__name__} beyond all bounds"
-    shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-    return f"is {shown}{reason and ': ' + reason}"
+        text = f"a {type(value).__name__} beyond all bounds"
+    text = _USERINFO.sub("//…@", text)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

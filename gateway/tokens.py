@@ -5,14 +5,34 @@ from __future__ import annotations
 import math
 import secrets
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from gateway import jws
-from gateway.claims import ClaimRules, VerifiedToken
-from gateway.errors import InvalidClaimsError, InvalidTokenError
-from gateway.keys import Key
+from gateway.cache import TokenCache
+from gateway.claims import ForeignRules, OwnRules
+from gateway.errors import ConfigError, InvalidClaimsError, InvalidTokenError
+from gateway.identity import BEARER, Identity
+from gateway.issuers import FetchedKeys
+from gateway.keyfolder import KeyFolder
+from gateway.keys import ASYMMETRIC, FixedKeys, Key, KeyRing, KeySource, OwnKeys
 from gateway.settings import Settings
+
+
+class _ForeignSource(NamedTuple):
+    """Another issuer."""
+
+    rules: ForeignRules
+    keys: FetchedKeys
+
+
+class _OwnSource(NamedTuple):
+    """Ourselves."""
+
+    rules: OwnRules
+    keys: OwnKeys
 
 
 class TokenCreator:
@@ -34,20 +54,40 @@ class TokenCreator:
         settings = settings if settings is not None else Settings(**options)
         if not isinstance(settings, Settings):
             raise TypeError(f"settings must be Settings, not {type(settings).__name__}")
-        self._key = Key(settings.token_key)
-        self._rules = ClaimRules(settings)
+        self._cache = TokenCache(settings.token_cache_size)
+        # Returns who was verified before by an `Authorization` header, good or not any more.
+        self.known: Callable[[str | None], Identity | None] = self._cache.get
+        self._own = self._own_source(settings)
+        self._issuers = {
+            rules.issuer: _ForeignSource(
+                ForeignRules(rules, settings.issuers), FetchedKeys(rules, self.now, self._cache.drop_outdated)
+            )
+            for rules in settings.issuers
+        }
+        self._changing: list[KeySource] = [source.keys for source in self._issuers.values()]
+        if self._own is not None and not isinstance(self._own.keys, FixedKeys):
+            self._changing.append(self._own.keys)
         self._uid_claim = settings.uid_claim
         self._lifetime = settings.exp_time_min * 60
-        self._refresh = settings.refresh_time_min * 60
-        self._max_session = settings.max_session_min * 60
         self._longest = settings.max_token_bytes
         source = {"iss": settings.issuer, "aud": settings.audience}
-        self._source = {name: value for name, value in source.items() if value is not None}
+        self._claimed_source = {name: value for name, value in source.items() if value is not None}
         self._issued = {"uid", "iat", "exp", "auth_time", "sid", "iss", "aud", self._uid_claim}
 
     def now(self) -> float:
         """Return the time, in seconds since 1970. All that happens here goes by it."""
         return time.time()
+
+    @property
+    def keys_change(self) -> bool:
+        """Whether keys may change while this process runs, so that it must `keep_up` with them."""
+        return bool(self._changing)
+
+    def keep_up(self) -> None:
+        """Take in changed keys, if it is time to look; a request that comes does."""
+        now = self.now()
+        for keys in self._changing:
+            keys.keep_up(now)
 
     def create(self, uid: int | str, claims: Mapping[str, Any] | None = None, **more_claims: Any) -> str:
         """Return a token that begins a session of `uid`.
@@ -70,13 +110,13 @@ class TokenCreator:
         now = self.now()
         issued = {
             self._uid_claim: uid,
-            **self._source,
+            **self._claimed_source,
             "iat": int(now),
             "exp": int(now) + self._lifetime,
             "auth_time": round(now, 6),
             "sid": secrets.token_urlsafe(16),
         }
-        return self._minted({**issued, **extra})
+        return self._minted({**issued, **extra}, now)
 
     def refresh(self, token: str) -> str:
         """Return the token to use next: a renewed one if `token` is due, else `token` itself.
@@ -85,50 +125,97 @@ class TokenCreator:
             TokenError: as `decode_token`.
         """
         now = self.now()
-        return self.next_token(self.verify(token, now), now)
+        return self.renew(self.verify(token, now), now).token
 
     def decode_token(self, token: str) -> dict[str, Any]:
         """Return the claims of a good token; a new dict on each call.
 
         Raises:
-            InvalidTokenError: it is no token of ours.
+            InvalidTokenError: it is no token of ours, nor of an issuer that the policy file names.
             ExpiredTokenError: it was, and its time is over.
-            InvalidClaimsError: it is ours, and a claim in it is not acceptable.
+            InvalidClaimsError: it is, and a claim in it is not acceptable.
+            KeysUnavailableError: its issuer's keys are not known, or too old to be believed.
         """
-        return self.verify(token, self.now()).claims
+        return self.verify(token, self.now()).claims()
 
-    def verify(self, token: str, now: float) -> VerifiedToken:
-        """Return the facts of a token that is good at `now`, in seconds since 1970.
+    def verify(self, token: str, now: float) -> Identity:
+        """Return a token that is good at `now`, in seconds since 1970, with the facts about it.
 
         Raises:
-            TokenError: as `decode_token`.
+            TokenError, KeysUnavailableError: as `decode_token`.
         """
         if not isinstance(token, str) or len(token) > self._longest:
             raise InvalidTokenError("not text, or longer than max_token_bytes")
-        return self._rules.judge(token, jws.decode(token, self._key), now)
+        self.keep_up()
+        identity = self.known(BEARER + token)
+        if identity is not None:
+            if identity.is_good(now):
+                return identity
+            self._cache.drop(identity.bearer)
+        return self._verify_anew(token, now)
 
-    def next_token(self, verified: VerifiedToken, now: float) -> str:
-        """Return the token to use after a verified one: that one, or its renewal if it is due.
+    def renew(self, identity: Identity, now: float) -> Identity:
+        """Return an identity with the token to use next: its own, or a renewed one if that is due.
 
         A renewal keeps every claim but `iat` and `exp`, and never outlives the session. None is made
-        that would end no later than the token that came, or be too long to be looked at.
+        that would end no later than the token that came, or be too long to be looked at. A token of
+        another issuer is never renewed.
         """
-        if not self._refresh or verified.began is None or verified.exp - now >= self._refresh:
-            return verified.token
+        if now <= identity.due or self._own is None or identity.began is None:
+            return identity
         iat = int(now)
-        exp = min(iat + self._lifetime, math.floor(verified.began + self._max_session))
-        if exp <= verified.exp:
-            return verified.token
-        renewed = {"auth_time": verified.began, **verified.claims, "iat": iat, "exp": exp}
-        token = jws.encode(renewed, self._key)
-        return token if len(token) <= self._longest else verified.token
+        key = self._own.keys.signing_key(now)
+        if identity.renewal is not None and identity.renewal[:2] == (iat, key):
+            return identity.with_next(identity.renewal[2])
+        exp = min(iat + self._lifetime, math.floor(self._own.rules.session_end(identity.began)))
+        if exp <= identity.exp:
+            return identity
+        claims = {"auth_time": identity.began, **identity.claims(), "iat": iat, "exp": exp}
+        token = jws.encode(claims, key)
+        if len(token) > self._longest:
+            return identity
+        renewed = Identity(token, claims, self._own.rules.facts(claims), key, self._own.keys)
+        self._cache.add(renewed)
+        identity.renewal = iat, key, renewed.bearer
+        return identity.with_next(renewed.bearer)
 
-    def _minted(self, claims: dict[str, Any]) -> str:
+    def public_keys(self) -> dict[str, Any]:
+        """Return the public keys by which others can verify our tokens, as a JWK set (RFC 7517 section 5)."""
+        self.keep_up()
+        keys = self._own.keys.ring.keys if self._own is not None else ()
+        jwks = [key.public_jwk() for key in keys if key.alg in ASYMMETRIC]
+        return {"keys": sorted(jwks, key=itemgetter("kid"))}
+
+    def _verify_anew(self, token: str, now: float) -> Identity:
+        signed = jws.SignedToken(token)
+        source = self._source_of(signed)
+        key = signed.signer(source.keys.candidates(*signed.header))
+        if key is None:
+            raise InvalidTokenError("the key is unknown or the signature is wrong")
+        claims = signed.claims()
+        identity = Identity(token, claims, source.rules.judge(claims, now), key, source.keys)
+        self._cache.add(identity)
+        return identity
+
+    def _source_of(self, signed: jws.SignedToken) -> _ForeignSource | _OwnSource:
+        """Return whose token it is, by its `iss`, which is to be believed only once it is verified."""
+        iss = signed.claims().get("iss") if self._issuers else None
+        foreign = self._issuers.get(iss) if isinstance(iss, str) else None
+        source = foreign or self._own
+        if source is None:
+            raise InvalidTokenError("its issuer is unknown")
+        return source
+
+    def _minted(self, claims: dict[str, Any], now: float) -> str:
         """Sign the claims, and read them back as a verifier will, so that none is made in vain."""
+        if self._own is None:
+            raise ConfigError("nothing is issued here: neither TOKEN_KEY nor GATEWAY_KEY_DIR is set")
+        self.keep_up()
+        key = self._own.keys.signing_key(now)
         try:
-            token = jws.encode(claims, self._key)
-            written = jws.decode(token, self._key)
-            self._rules.check_form(written)
+            token = jws.encode(claims, key)
+            written = jws.decode(token, KeyRing([key]))
+            self._own.rules.check_form(written)
         except InvalidClaimsError:
             raise
         except (InvalidTokenError, TypeError, ValueError, RecursionError):
@@ -142,3 +229,15 @@ class TokenCreator:
                 f"the token would be {len(token)} bytes, and none over {self._longest} is looked at"
             )
         return token
+
+    def _own_source(self, settings: Settings) -> _OwnSource | None:
+        return _OwnSource(OwnRules(settings), self._own_keys(settings)) if settings.signs else None
+
+    def _own_keys(self, settings: Settings) -> OwnKeys:
+        if settings.key_ring is not None:
+            folder = Path(str(settings.key_dir))
+            return KeyFolder(folder, settings.key_ring, self.now, self._cache.drop_outdated)
+        in_use = [settings.token_key, *settings.previous_keys]
+        return FixedKeys(
+            *(Key.secret(secret, alg=settings.algorithm) for secret in in_use if secret is not None)
+        )

@@ -72,7 +72,7 @@ def test_the_markdown_table_has_a_row_of_three_cells_for_each_setting() -> None:
 @pytest.mark.parametrize(
     ("variable", "default"),
     [
-        ("TOKEN_KEY", "required"),
+        ("TOKEN_KEY", "required for HS256, HS384 and HS512, unless the policy file names issuers"),
         ("EXP_TIME_MIN", "`30`"),
         ("REFRESH_TIME_MIN", "15, or EXP_TIME_MIN if that is less"),
         ("GATEWAY_APP", "the demo"),

@@ -98,6 +98,7 @@ def test_every_name_for_gunicorn_is_exported_and_no_other(conf: Conf) -> None:
         "forwarder_headers",
         "on_reload",
         "on_starting",
+        "post_worker_init",
         "workers",
         "wsgi_app",
     ]

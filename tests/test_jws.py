@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from gateway import jws
 from gateway.errors import InvalidTokenError
-from gateway.keys import Key
+from gateway.keys import Key, KeyRing
 from tests.support import HEADER, KEY, as_bytes, b64, claims, forge
 
-OURS = Key(KEY.encode())
-NAMED = Key(KEY.encode(), kid="k1")
+OURS = KeyRing([Key.secret(KEY)])
+NAMED_KEY = Key.secret(KEY, kid="k1")
+NAMED = KeyRing([NAMED_KEY])
 GOOD = forge(claims())
 HEAD, BODY, SIGNATURE = GOOD.split(".")
 
@@ -221,7 +222,7 @@ def test_a_payload_that_json_can_read_is_read(payload: bytes) -> None:
 
 
 def test_a_key_with_a_name_is_named_in_the_header() -> None:
-    token = jws.encode(claims(), NAMED)
+    token = jws.encode(claims(), NAMED_KEY)
     assert jwt.get_unverified_header(token) == HEADER | {"kid": "k1"}
     assert jws.decode(token, NAMED) == claims()
 
@@ -236,7 +237,7 @@ def test_a_key_with_a_name_refuses_another_name() -> None:
 
 
 def test_another_library_reads_what_is_made_here() -> None:
-    token = jws.encode(claims(), OURS)
+    token = jws.encode(claims(), Key.secret(KEY))
     options = {"verify_exp": False, "verify_iat": False}
     assert jwt.decode(token, KEY, algorithms=["HS256"], options=options) == claims()  # type: ignore[arg-type]
 

@@ -14,9 +14,11 @@ import gateway
 PACKAGE = Path(gateway.__file__).parent
 # Bottom up: a module imports only from those before it.
 LAYERS = [
-    *("errors", "keys", "paths", "headers", "envfile", "kinds", "table", "sources", "settings", "describe"),
-    *("jws", "claims", "tokens", "rejections", "responses", "authentication", "endpoints", "middleware"),
-    *("__init__", "demo", "loading", "startup", "wsgi", "gunicorn_conf", "cli"),
+    *("errors", "forks", "keys", "paths", "headers", "envfile", "kinds", "table", "sources"),
+    *("keyfolder", "policyfile", "crosschecks", "settings", "describe"),
+    *("jws", "claims", "identity", "cache", "issuers", "tokens"),
+    *("rejections", "responses", "authentication", "endpoints", "middleware"),
+    *("__init__", "demo", "loading", "startup", "wsgi", "gunicorn_conf", "cli_keys", "cli"),
 ]
 
 

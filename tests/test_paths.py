@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.paths import PublicPaths, is_at_or_under, is_normal
+from gateway.paths import PublicPaths, is_normal
 
 ODD = [
     "//x",
@@ -93,18 +93,3 @@ def test_an_entry_that_is_not_utf8_is_refused() -> None:
 def test_an_entry_that_is_no_path_or_prefix_is_refused(entry: str) -> None:
     with pytest.raises(ValueError, match="no such path"):
         PublicPaths(["/good", entry])
-
-
-@pytest.mark.parametrize(
-    ("path", "inside"),
-    [
-        ("/auth", True),
-        ("/auth/", True),
-        ("/auth/x", True),
-        ("/authx", False),
-        ("/", False),
-        ("/x/auth", False),
-    ],
-)
-def test_at_or_under_a_prefix(path: str, inside: bool) -> None:
-    assert is_at_or_under(path, "/auth") is inside

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -18,7 +20,12 @@ from gateway import (
     TokenCreator,
     TokenError,
 )
-from tests.support import KEY, MINUTE, NOW, Clock, claims, forge
+from gateway.keyfolder import LOOK_SEC, KeyFile, generate
+from gateway.keys import ASYMMETRIC, SYMMETRIC
+from tests.support import HEADER, KEY, MINUTE, NOW, Clock, claims, forge
+
+LONG = KEY * 2  # enough for HS512
+OLD = "an older secret for tests alone, 47 bytes long."
 
 
 def creator(**options: Any) -> Clock:
@@ -238,6 +245,230 @@ class TestDecodeToken:
     def test_refuses_a_token_that_pyjwt_would_take_without_exp(self) -> None:
         with pytest.raises(InvalidClaimsError):
             creator().decode_token(jwt.encode({"uid": 12}, KEY, algorithm="HS256"))
+
+
+# Algorithms
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, KeyFile]:
+    """One key for each asymmetric algorithm, in a folder of its own."""
+    return {alg: generate(tmp_path_factory.mktemp(alg), alg, NOW - 10_000) for alg in ASYMMETRIC}
+
+
+@pytest.fixture(params=(*SYMMETRIC, *ASYMMETRIC))
+def alg(request: pytest.FixtureRequest) -> str:
+    """Each algorithm in turn."""
+    found: str = request.param
+    return found
+
+
+@pytest.fixture
+def tokens(alg: str, files: Mapping[str, KeyFile]) -> Clock:
+    """A creator of tokens by each algorithm in turn."""
+    if alg in SYMMETRIC:
+        return Clock(token_key=LONG, algorithm=alg)
+    return Clock(algorithm=alg, key_dir=files[alg].path.parent)
+
+
+UNTIMED = {"verify_exp": False, "verify_iat": False}
+
+
+def read_elsewhere(token: str, keys: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The claims of a token that another library verified by one of our public keys."""
+    by_name = {jwk["kid"]: jwt.PyJWK(dict(jwk)) for jwk in keys}
+    key = by_name[jwt.get_unverified_header(token)["kid"]]
+    found: dict[str, Any] = jwt.decode(token, key, options=UNTIMED)  # type: ignore[arg-type]
+    return found
+
+
+class TestAlgorithms:
+    def test_a_token_is_made_and_read(self, tokens: Clock) -> None:
+        assert tokens.decode_token(tokens.create(12, role="x"))["role"] == "x"
+
+    def test_a_token_is_renewed(self, tokens: Clock) -> None:
+        token = tokens.create(uid=12)
+        tokens.time += 20 * MINUTE
+        renewed = tokens.refresh(token)
+        assert renewed != token
+        assert tokens.decode_token(renewed) == tokens.decode_token(token) | {
+            "iat": int(tokens.time),
+            "exp": int(tokens.time) + 30 * MINUTE,
+        }
+
+    def test_the_header_names_the_algorithm_and_a_key_that_has_a_name(
+        self, tokens: Clock, alg: str, files: Mapping[str, KeyFile]
+    ) -> None:
+        names = {"kid": files[alg].key.kid} if alg in ASYMMETRIC else {}
+        assert jwt.get_unverified_header(tokens.create(uid=12)) == {"alg": alg, "typ": "JWT"} | names
+
+    def test_a_token_with_another_signature_is_refused(self, tokens: Clock) -> None:
+        one, other = tokens.create(uid=12), tokens.create(uid=13)
+        with pytest.raises(InvalidTokenError):
+            tokens.decode_token(one[: one.rindex(".")] + other[other.rindex(".") :])
+
+    @pytest.mark.parametrize("alg", SYMMETRIC, indirect=True)
+    def test_another_library_reads_our_token_by_the_secret(self, tokens: Clock, alg: str) -> None:
+        token = tokens.create(uid=12)
+        found = jwt.decode(token, LONG, algorithms=[alg], options=UNTIMED)  # type: ignore[arg-type]
+        assert found == tokens.decode_token(token)
+
+    @pytest.mark.parametrize("alg", ASYMMETRIC, indirect=True)
+    def test_another_library_reads_our_token_by_the_public_key(self, tokens: Clock) -> None:
+        token = tokens.create(uid=12)
+        assert read_elsewhere(token, tokens.public_keys()["keys"]) == tokens.decode_token(token)
+
+    @pytest.mark.parametrize("alg", SYMMETRIC, indirect=True)
+    def test_a_token_that_another_library_made_by_the_secret_is_read(self, tokens: Clock, alg: str) -> None:
+        assert tokens.decode_token(jwt.encode(claims(), LONG, algorithm=alg)) == claims()
+
+    @pytest.mark.parametrize("alg", ASYMMETRIC, indirect=True)
+    @pytest.mark.parametrize("named", [True, False])
+    def test_a_token_that_another_library_made_by_the_private_key_is_read(
+        self, tokens: Clock, alg: str, named: bool, files: Mapping[str, KeyFile]
+    ) -> None:
+        headers = {"kid": files[alg].key.kid} if named else {}
+        token = jwt.encode(claims(), files[alg].path.read_bytes(), algorithm=alg, headers=headers)
+        assert tokens.decode_token(token) == claims()
+
+    @pytest.mark.parametrize("kid", ["unknown", "", None, 5])
+    def test_a_token_that_names_another_key_is_refused(self, kid: object) -> None:
+        with pytest.raises(InvalidTokenError):
+            creator().decode_token(forge(claims(), HEADER | {"kid": kid}))
+
+    @pytest.mark.parametrize("other", SYMMETRIC)
+    @pytest.mark.parametrize("alg", SYMMETRIC, indirect=True)
+    def test_a_token_of_another_algorithm_by_the_same_secret_is_refused(
+        self, tokens: Clock, alg: str, other: str
+    ) -> None:
+        token = jwt.encode(claims(), LONG, algorithm=other)
+        if other == alg:
+            assert tokens.decode_token(token) == claims()
+        else:
+            with pytest.raises(InvalidTokenError):
+                tokens.decode_token(token)
+
+    def test_a_token_of_another_algorithm_by_the_same_rsa_key_is_refused(
+        self, files: Mapping[str, KeyFile]
+    ) -> None:
+        file = files["RS256"]
+        tokens = Clock(algorithm="RS256", key_dir=file.path.parent)
+        token = jwt.encode(
+            claims(), file.path.read_bytes(), algorithm="PS256", headers={"kid": str(file.key.kid)}
+        )
+        with pytest.raises(InvalidTokenError):
+            tokens.decode_token(token)
+
+    def test_the_repr_of_a_creator_hides_its_keys(self, tokens: Clock) -> None:
+        assert KEY not in repr(tokens)
+        assert "PRIVATE" not in repr(tokens)
+
+
+class TestPreviousKeys:
+    def test_they_verify(self) -> None:
+        assert creator(previous_keys=["k" * 32, OLD]).decode_token(forge(claims(), key=OLD)) == claims()
+
+    def test_they_verify_beside_the_secret(self) -> None:
+        assert creator(previous_keys=[OLD]).decode_token(forge(claims())) == claims()
+
+    def test_they_never_sign(self) -> None:
+        token = creator(previous_keys=[OLD]).create(uid=12)
+        assert creator().decode_token(token)["uid"] == 12
+        with pytest.raises(InvalidTokenError):
+            Clock(token_key=OLD).decode_token(token)
+
+    def test_a_renewal_is_signed_by_the_secret_of_now(self) -> None:
+        tokens = creator(previous_keys=[OLD])
+        renewed = tokens.refresh(forge(claims(exp=NOW + 60), key=OLD))
+        assert creator().decode_token(renewed)["exp"] == int(NOW) + 30 * MINUTE
+
+    def test_a_token_of_one_that_was_taken_out_is_refused(self) -> None:
+        with pytest.raises(InvalidTokenError):
+            creator(previous_keys=["k" * 32]).decode_token(forge(claims(), key=OLD))
+
+    def test_they_are_of_the_configured_algorithm(self) -> None:
+        tokens = creator(algorithm="HS512", previous_keys=[OLD * 2])
+        assert tokens.decode_token(jwt.encode(claims(), OLD * 2, algorithm="HS512")) == claims()
+        with pytest.raises(InvalidTokenError):
+            tokens.decode_token(jwt.encode(claims(), OLD * 2, algorithm="HS256"))
+
+    def test_a_previous_key_may_be_the_secret_itself(self) -> None:
+        assert creator(previous_keys=[KEY]).decode_token(forge(claims())) == claims()
+
+    def test_keys_of_secrets_do_not_change(self) -> None:
+        tokens = creator(previous_keys=[OLD])
+        tokens.keep_up()
+        assert not tokens.keys_change
+
+
+class TestKeysOfAFolder:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        """A folder with one key."""
+        generate(tmp_path, "EdDSA", NOW - 10_000)
+        return tmp_path
+
+    @pytest.fixture
+    def tokens(self, folder: Path) -> Clock:
+        return Clock(algorithm="EdDSA", key_dir=folder, exp_time_min=30, key_activation_sec=600)
+
+    def test_they_change(self, tokens: Clock) -> None:
+        assert tokens.keys_change
+
+    def test_a_token_made_elsewhere_with_a_new_key_is_read_at_once(self, folder: Path, tokens: Clock) -> None:
+        tokens.decode_token(tokens.create(uid=12))
+        generate(folder, "EdDSA", NOW)
+        elsewhere = Clock(algorithm="EdDSA", key_dir=folder, key_activation_sec=0)
+        tokens.time += 1
+        assert tokens.decode_token(elsewhere.create(uid=13))["uid"] == 13
+
+    def test_a_new_key_signs_once_it_is_active(self, folder: Path, tokens: Clock) -> None:
+        first = tokens.create(uid=12)
+        new = generate(folder, "EdDSA", NOW)
+        tokens.time = new.made + 599.9
+        assert kid_of(tokens.create(uid=12)) == kid_of(first)
+        tokens.time = new.made + 600
+        assert kid_of(tokens.create(uid=12)) == new.key.kid
+
+    def test_a_token_of_the_key_before_is_read_and_renewed_with_the_new_one(
+        self, folder: Path, tokens: Clock
+    ) -> None:
+        token = tokens.create(uid=12)
+        new = generate(folder, "EdDSA", NOW)
+        tokens.time += 20 * MINUTE
+        assert kid_of(tokens.refresh(token)) == new.key.kid
+
+    def test_a_token_of_a_retired_key_is_refused(self, folder: Path, tokens: Clock) -> None:
+        token = tokens.create(uid=12)
+        generate(folder, "EdDSA", NOW)
+        next(path for path in folder.iterdir() if kid_of(token) in path.name).unlink()
+        tokens.time += LOOK_SEC
+        with pytest.raises(InvalidTokenError):
+            tokens.decode_token(token)
+
+    def test_a_token_that_names_none_of_several_keys_is_refused(self, folder: Path, tokens: Clock) -> None:
+        path = generate(folder, "EdDSA", NOW).path
+        tokens.time += LOOK_SEC
+        with pytest.raises(InvalidTokenError):
+            tokens.decode_token(jwt.encode(claims(), path.read_bytes(), algorithm="EdDSA"))
+
+    def test_a_token_of_another_algorithm_in_the_folder_is_read(self, folder: Path, tokens: Clock) -> None:
+        other = generate(folder, "ES256", NOW)
+        headers = {"kid": str(other.key.kid)}
+        token = jwt.encode(claims(), other.path.read_bytes(), algorithm="ES256", headers=headers)
+        tokens.time += LOOK_SEC
+        assert tokens.decode_token(token) == claims()
+
+    def test_the_secret_is_not_used(self, folder: Path) -> None:
+        tokens = creator(algorithm="EdDSA", key_dir=folder, previous_keys=[OLD])
+        for key in (KEY, OLD):
+            with pytest.raises(InvalidTokenError):
+                tokens.decode_token(forge(claims(), key=key))
+
+
+def kid_of(token: str) -> str:
+    kid: str = jwt.get_unverified_header(token)["kid"]
+    return kid
 
 
 @pytest.mark.parametrize("error", [ExpiredTokenError, InvalidClaimsError, InvalidTokenError])

@@ -1,24 +1,31 @@
-"""Writes what is made from the table of settings: `config.env.example` and the README's table."""
+"""Writes what is made from tables: `config.env.example`, and the tables in the documents."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from gateway import describe
+from gateway.policyfile import ISSUER_TABLE
 
 ROOT = Path(__file__).parent.parent
-BEGIN, END = "<!-- settings: made by `make generate` -->\n", "<!-- end of settings -->"
+README = ROOT / "README.md"
+KEYS = ROOT / "docs" / "keys.md"
 
 
 def generated() -> dict[Path, str]:
     """Return what the files must hold, by their paths."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
     return {
         ROOT / "config.env.example": describe.example({}),
-        ROOT / "README.md": f"{before}{BEGIN}\n{describe.markdown_table()}\n{END}{after}",
+        README: _with_table(README, "settings", describe.markdown_table()),
+        KEYS: _with_table(KEYS, "issuers", describe.markdown_table(ISSUER_TABLE, "key")),
     }
+
+
+def _with_table(path: Path, name: str, table: str) -> str:
+    begin, end = f"<!-- {name}: made by `make generate` -->\n", f"<!-- end of {name} -->"
+    before, _, rest = path.read_text("utf-8").partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 if __name__ == "__main__":

@@ -146,6 +146,19 @@ def test_serve_without_the_extra_says_which_one_is_missing(tmp_path: Path, bare:
     assert ended.stderr == "error: gunicorn is not installed; pip install 'wsgi-auth-gateway[server]'\n"
 
 
+def test_an_asymmetric_algorithm_without_the_extra_says_which_one_is_missing(
+    tmp_path: Path, bare: Bare
+) -> None:
+    settings = {"GATEWAY_ALGORITHM": "EdDSA", "GATEWAY_KEY_DIR": "keys"}
+    for command in ("check", "keys generate"):
+        ended = run(tmp_path, bare.gateway, *command.split(), **settings)
+        assert ended.returncode == 1
+        assert ended.stderr == (
+            "error: GATEWAY_ALGORITHM is 'EdDSA', which needs the extra crypto:"
+            " pip install 'wsgi-auth-gateway[crypto]'\n"
+        )
+
+
 def test_from_init_to_a_request_that_is_served(tmp_path: Path, bare_server: Bare) -> None:
     """With nothing but the wheel: settings and a token by the command, and gunicorn to serve."""
     run(tmp_path, bare_server.gateway, "init").check_returncode()

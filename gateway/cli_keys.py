@@ -1,0 +1,190 @@
+"""The `gateway keys` commands, which keep the folder of private keys."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from gateway import keyfolder
+from gateway.envfile import shown
+from gateway.errors import ConfigError
+from gateway.keyfolder import FolderRing, KeyFile
+from gateway.keys import ASYMMETRIC, require_crypto
+from gateway.settings import TABLE
+from gateway.sources import Found
+from gateway.table import checked
+
+_NEEDED = frozenset(
+    {
+        "GATEWAY_KEY_DIR",
+        "GATEWAY_ALGORITHM",
+        "GATEWAY_KEY_ACTIVATION_SEC",
+        "EXP_TIME_MIN",
+        "GATEWAY_LEEWAY_SEC",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """The folder that the settings name, and what they say of its keys."""
+
+    path: Path
+    alg: str
+    activation_sec: int
+    lifetime_sec: int
+
+    @classmethod
+    def of_settings(cls) -> _Folder:
+        """Read the settings that are about keys; the folder itself may yet be empty or missing.
+
+        Raises:
+            ConfigError: one of them is missing or wrong.
+        """
+        found = Found.in_environment(TABLE, os.environ)
+        values, faults = checked(TABLE, found.given)
+        faults = found.faults + [fault for fault in faults if fault.variable in _NEEDED]
+        if faults:
+            raise ConfigError(*(fault.line for fault in faults))
+        if values["key_dir"] is None:
+            raise ConfigError("GATEWAY_KEY_DIR is not set; it must be the folder of the private keys")
+        if values["algorithm"] not in ASYMMETRIC:
+            line = f"GATEWAY_ALGORITHM is {values['algorithm']!r}, which has no key in a folder"
+            raise ConfigError(f"{line}; it must be one of {', '.join(ASYMMETRIC)}")
+        require_crypto(f"GATEWAY_ALGORITHM is {values['algorithm']!r}, which")
+        lifetime = values["exp_time_min"] * 60 + values["leeway_sec"]
+        return cls(Path(values["key_dir"]), values["algorithm"], values["key_activation_sec"], lifetime)
+
+    def read(self) -> FolderRing:
+        """Read the keys, and warn of what else is there: a broken file must not keep one from acting."""
+        ring, faults = keyfolder.read_what_is_sound(self.path, self.alg, self.activation_sec)
+        for warning in (*faults, *keyfolder.exposed_files(self.path)):
+            click.echo(f"warning: {warning}", err=True)
+        return ring
+
+    def generate(self) -> KeyFile:
+        try:
+            return keyfolder.generate(self.path, self.alg, time.time())
+        except OSError as error:
+            raise ConfigError(
+                f"{shown(self.path)} cannot be written: {error.strerror}; it must be a folder of yours"
+            ) from error
+
+    def alive_until(self, ring: FolderRing, file: KeyFile) -> float | None:
+        """Return the moment by which every token of a key has expired, or None if nobody can tell."""
+        signs_until = ring.signs_until(file)
+        return None if signs_until is None else signs_until + self.lifetime_sec
+
+
+@click.group()
+def keys() -> None:
+    """Keep the private keys in GATEWAY_KEY_DIR.
+
+    Running gateways take a change within ten seconds. A new key signs GATEWAY_KEY_ACTIVATION_SEC after it
+    was made, so that all of them, and whoever reads /auth/jwks.json, know it by then.
+    """
+
+
+@keys.command("generate")
+def generate() -> None:
+    """Make a key for GATEWAY_ALGORITHM; the first in the folder signs at once."""
+    folder = _Folder.of_settings()
+    file = folder.generate()
+    click.echo(f"{file} written: keep it secret")
+    click.echo(_when_it_signs(folder.read(), file))
+
+
+@keys.command("list")
+def list_() -> None:
+    """List the keys, the oldest first, and what each of them does."""
+    folder = _Folder.of_settings()
+    ring = folder.read()
+    for file in ring.files:
+        click.echo(f"{file.key.kid}  {file.key.alg}  made {_moment(file.made)}  {_state(folder, ring, file)}")
+
+
+@keys.command("rotate")
+def rotate() -> None:
+    """Make a key, and retire those of which every token has expired.
+
+    To be run now and then, by cron for one.
+    """
+    folder = _Folder.of_settings()
+    file = folder.generate()
+    ring = folder.read()
+    click.echo(f"{file} written: keep it secret")
+    click.echo(_when_it_signs(ring, file))
+    for old in _finished(folder, ring):
+        _remove(old)
+
+
+@keys.command("retire")
+@click.argument("kid")
+@click.option("--force", is_flag=True, help="Even if tokens of that key are still alive: all are refused.")
+def retire(kid: str, force: bool) -> None:
+    """Delete a key, by its KID; refused while tokens of it can still be alive."""
+    folder = _Folder.of_settings()
+    ring = folder.read()
+    file = next((file for file in ring.files if file.key.kid == kid), None)
+    if file is None:
+        known = ", ".join(str(file.key.kid) for file in ring.files) or "none"
+        raise ConfigError(f"{shown(folder.path)} holds no key {kid!r}; it holds {known}")
+    if [other for other in ring.files if other.key.alg == folder.alg] == [file]:
+        raise ConfigError(f"{kid} is the only key for {folder.alg}; gateway keys generate makes another")
+    reason = _alive(folder, ring, file)
+    if reason and not force:
+        raise ConfigError(f"{kid} {reason}; --force retires it all the same, and refuses its tokens")
+    _remove(file)
+
+
+def _finished(folder: _Folder, ring: FolderRing) -> Iterator[KeyFile]:
+    for file in ring.files:
+        until = folder.alive_until(ring, file)
+        if until is not None and until <= time.time():
+            yield file
+
+
+def _alive(folder: _Folder, ring: FolderRing, file: KeyFile) -> str:
+    """Say why tokens of a key may still be alive; empty if none can."""
+    until = folder.alive_until(ring, file)
+    if until is not None:
+        return f"signed tokens that live until {_moment(until)}" if until > time.time() else ""
+    if file.key.alg != folder.alg:
+        return f"is for {file.key.alg}, and nobody can tell when it last signed"
+    return "signs, or is the next to sign"
+
+
+def _state(folder: _Folder, ring: FolderRing, file: KeyFile) -> str:
+    now = time.time()
+    if file is ring.signing(now):
+        return "signs"
+    if file.key.alg == folder.alg and ring.active_from(file) > now:
+        return f"verifies, and signs from {_moment(ring.active_from(file))}"
+    until = folder.alive_until(ring, file)
+    if until is None:
+        return "verifies"
+    return f"verifies until {_moment(until)}" if until > now else "verifies; can be retired"
+
+
+def _when_it_signs(ring: FolderRing, file: KeyFile) -> str:
+    signing = ring.signing(time.time())
+    signs = signing is not None and signing.path == file.path
+    return f"{file.key.kid} signs {'at once' if signs else f'from {_moment(ring.active_from(file))}'}"
+
+
+def _remove(file: KeyFile) -> None:
+    try:
+        file.path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be deleted: {error.strerror}") from error
+    click.echo(f"{file} deleted: no token of it is accepted any more")
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

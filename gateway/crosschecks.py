@@ -1,0 +1,126 @@
+"""What must hold between settings, each of which is sound by itself, and in the files that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from gateway import kinds
+from gateway.errors import ConfigError
+from gateway.keyfolder import read_folder
+from gateway.keys import ASYMMETRIC, MIN_HMAC_BYTES, SYMMETRIC, require_crypto
+from gateway.policyfile import IssuerRules, read_issuers, same_uids
+from gateway.table import Fault, unfit
+
+_ABOUT_KEYS = frozenset({"token_key", "algorithm", "key_dir", "key_activation_sec", "policy_file", "issuer"})
+
+
+def faults_between(values: dict[str, Any]) -> list[Fault]:
+    """Return what is wrong, and work out the values that hang on others.
+
+    Args:
+        values: settings by keyword, without those that are faulty. The defaults that hang on other
+            settings are put in, the issuers of the policy file as `issuers`, the keys of the folder as
+            `key_ring`.
+    """
+    faults = _weak_keys(values) + _times(values)
+    # Files are read only where all that says how to read them is sound.
+    if values.keys() >= _ABOUT_KEYS:
+        faults += _policy_faults(values) or _key_faults(values)
+    return faults
+
+
+def weak_secrets(values: Mapping[str, Any]) -> Iterator[tuple[str, int]]:
+    """Yield the variable and the length in bytes of each HMAC secret that can be guessed."""
+    secrets = [("GATEWAY_PREVIOUS_KEYS", secret) for secret in values.get("previous_keys", ())]
+    if values.get("token_key") is not None:
+        secrets.insert(0, ("TOKEN_KEY", values["token_key"]))
+    for variable, secret in secrets:
+        if len(secret) < MIN_HMAC_BYTES:
+            yield variable, len(secret)
+
+
+def _weak_keys(values: Mapping[str, Any]) -> list[Fault]:
+    if values.get("allow_weak_key", True):
+        return []
+    must = kinds.SECRET.must
+    return [unfit(variable, f"holds {length} bytes", must) for variable, length in weak_secrets(values)]
+
+
+def _times(values: dict[str, Any]) -> list[Fault]:
+    """Work out the defaults that hang on EXP_TIME_MIN, and compare with it what may not pass it."""
+    faults: list[Fault] = []
+    lifetime = values.get("exp_time_min")
+    if lifetime is None:
+        return faults
+    refresh = values.get("refresh_time_min", 0)
+    if refresh is None:
+        values["refresh_time_min"] = min(15, lifetime)
+    elif refresh > lifetime:
+        must = f"at most EXP_TIME_MIN, which is {lifetime}"
+        faults.append(unfit("REFRESH_TIME_MIN", f"is {refresh}", must))
+    session = values.get("max_session_min", lifetime)
+    if session is None:
+        values["max_session_min"] = max(1440, lifetime)
+    elif session < lifetime:
+        must = f"at least EXP_TIME_MIN, which is {lifetime}"
+        faults.append(unfit("GATEWAY_MAX_SESSION_MIN", f"is {session}", must))
+    return faults
+
+
+def _policy_faults(values: dict[str, Any]) -> list[Fault]:
+    """Read the policy file into the values."""
+    values["issuers"] = ()
+    if values["policy_file"] is None:
+        return []
+    try:
+        issuers = read_issuers(Path(values["policy_file"]))
+        if issuers:
+            require_crypto("an issuer")
+    except ConfigError as error:
+        lines: Iterable[str] = error.faults
+    else:
+        values["issuers"] = issuers
+        lines = _doubtful_sources(issuers, values)
+    return [Fault("GATEWAY_POLICY_FILE", f"GATEWAY_POLICY_FILE: {line}") for line in lines]
+
+
+def _doubtful_sources(issuers: Iterable[IssuerRules], values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why a token or a uid could be of two sources, ours among them."""
+    ours = values["token_key"] is not None or values["key_dir"] is not None
+    yield from same_uids(issuers, ours=ours)
+    for rules in issuers:
+        if ours and rules.issuer == values["issuer"]:
+            yield f"{rules.place}: issuer is {rules.issuer!r}, which is GATEWAY_ISSUER, our own name"
+
+
+def _key_faults(values: dict[str, Any]) -> list[Fault]:
+    """Tell whether there is a key of the configured algorithm, or somebody else's keys instead."""
+    if values["token_key"] is values["key_dir"] is None and values["issuers"]:
+        return []
+    return _secret_faults(values) if values["algorithm"] in SYMMETRIC else _folder_faults(values)
+
+
+def _secret_faults(values: Mapping[str, Any]) -> list[Fault]:
+    if values["key_dir"] is not None:
+        must = f"one of {', '.join(ASYMMETRIC)}, since GATEWAY_KEY_DIR holds private keys"
+        return [unfit("GATEWAY_ALGORITHM", f"is {values['algorithm']!r}", must)]
+    if values["token_key"] is not None:
+        return []
+    line = f"TOKEN_KEY is not set; it must be {kinds.SECRET.must}"
+    return [Fault("TOKEN_KEY", line, missing=True)]
+
+
+def _folder_faults(values: dict[str, Any]) -> list[Fault]:
+    algorithm, folder = values["algorithm"], values["key_dir"]
+    if folder is None:
+        line = f"GATEWAY_KEY_DIR is not set; it must be a folder of private keys for {algorithm}"
+        return [Fault("GATEWAY_KEY_DIR", line, missing=True)]
+    values["key_dir"] = str(Path(folder).absolute())  # the same, wherever the app may go
+    try:
+        require_crypto(f"GATEWAY_ALGORITHM is {algorithm!r}, which")
+        values["key_ring"] = read_folder(Path(folder), algorithm, values["key_activation_sec"])
+    except ConfigError as error:
+        return [Fault("GATEWAY_KEY_DIR", line) for line in error.faults]
+    return []

@@ -1,0 +1,200 @@
+"""The policy file: TOML, read strictly, with every fault told by its line."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gateway import kinds, table
+from gateway.envfile import EnvFileError, read_text, shown
+from gateway.errors import ConfigError
+from gateway.table import Fault, Row, checked, row
+
+_ISSUERS = "issuers"
+_SHARED_UIDS = "shared_uids"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A key or table in a file, for messages: as text it is the file and the line, sought only then."""
+
+    path: Path
+    text: str
+    where: tuple[str | int, ...]
+
+    def __str__(self) -> str:
+        return f"{shown(self.path)}, line {_line_of(self.text, self.where)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class IssuerRules:
+    """One `[[issuers]]` of the file: whose tokens are taken besides ours, and by which rules.
+
+    `place` is where it stands in the file.
+    """
+
+    issuer: str = row("issuer", kinds.text(), None, "the iss of its tokens", default_text="required")
+    jwks_url: str = row(
+        "jwks_url", kinds.KEY_ADDRESS, None, "where its public keys are (RFC 7517)", default_text="required"
+    )
+    audience: str = row(
+        "audience", kinds.text(), None, "what the aud of its tokens must name", default_text="required"
+    )
+    algorithms: tuple[str, ...] = row(
+        "algorithms", kinds.ALGORITHMS, ("RS256",), "by which its tokens may be signed"
+    )
+    uid_claim: str = row("uid_claim", kinds.UID_CLAIM, "sub", "the claim that holds the uid")
+    uid_prefix: str = row(
+        "uid_prefix", kinds.UID_PREFIX, "", "put before that claim, so that no two issuers share a uid"
+    )
+    max_token_min: int = row(
+        "max_token_min", kinds.MINUTES, 1440, "minutes from now by which a token of it must end"
+    )
+    leeway_sec: int = row(
+        "leeway_sec", kinds.whole(0, 300, "seconds"), 60, "clock skew allowed, in seconds, 0 to 300"
+    )
+    max_stale_min: int = row(
+        "max_stale_min", kinds.MINUTES, 1440, "minutes for which its last keys serve while it is down"
+    )
+    shared_uids: bool = row(
+        "shared_uids", kinds.FLAG, False, "a uid means the same person as anywhere else with that prefix"
+    )
+    place: Place | None = dataclasses.field(default=None, repr=False, compare=False)
+
+
+ISSUER_TABLE: tuple[Row, ...] = tuple(
+    field.metadata["row"] for field in dataclasses.fields(IssuerRules) if "row" in field.metadata
+)
+
+
+def read_issuers(path: Path) -> tuple[IssuerRules, ...]:
+    """Return the issuers that a policy file names.
+
+    Raises:
+        ConfigError: one line for each thing wrong, with the file and its line.
+    """
+    try:
+        text = read_text(path, "a file of TOML")
+        document = tomllib.loads(text)
+    except EnvFileError as error:
+        raise ConfigError(str(error)) from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{shown(path)} is not TOML: {' '.join(str(error).split())}") from None
+    reader = _Reader(path, text)
+    issuers = reader.issuers(document)
+    if reader.faults:
+        raise ConfigError(*reader.faults)
+    return issuers
+
+
+def same_uids(issuers: Iterable[IssuerRules], *, ours: bool) -> Iterator[str]:
+    """Yield a fault for each issuer whose uids may be those of another source of tokens.
+
+    Args:
+        issuers: the issuers.
+        ours: whether there are tokens of our own, whose uids have no prefix.
+    """
+    shared_by_prefix: dict[str, tuple[str, bool]] = {"": ("our own tokens", True)} if ours else {}
+    for rules in issuers:
+        name = f"the issuer {rules.issuer!r}"
+        other, shared = shared_by_prefix.setdefault(rules.uid_prefix, (name, rules.shared_uids))
+        if other != name and not (shared and rules.shared_uids):
+            yield (
+                f"{rules.place}: uid_prefix is {rules.uid_prefix!r}, as that of {other}; it must be another,"
+                f" unless {_SHARED_UIDS} = true says that a uid means the same person everywhere"
+            )
+
+
+class _Reader:
+    """Reads one file, and collects what is wrong in it."""
+
+    def __init__(self, path: Path, text: str) -> None:
+        self._path = path
+        self._text = text
+        self.faults: list[str] = []
+
+    def issuers(self, document: dict[str, Any]) -> tuple[IssuerRules, ...]:
+        self._refuse_unknown(document, {_ISSUERS, _SHARED_UIDS}, (), "the policy file")
+        tables = document.get(_ISSUERS, [])
+        shared = document.get(_SHARED_UIDS, False)
+        if not isinstance(shared, bool):
+            line = f"{_SHARED_UIDS} is {table.shown(shared)}; it must be true or false"
+            self._fault((_SHARED_UIDS,), line)
+        if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+            self._fault((_ISSUERS,), f"{_ISSUERS} must be tables, each begun by [[{_ISSUERS}]]")
+            return ()
+        found = [self._issuer(members, index, shared) for index, members in enumerate(tables)]
+        self._refuse_doubles(found)
+        return tuple(found)
+
+    def _issuer(self, members: dict[str, Any], index: int, shared: Any) -> IssuerRules:
+        where = (_ISSUERS, index)
+        known = {row.keyword for row in ISSUER_TABLE}
+        self._refuse_unknown(members, known, where, "an issuer")
+        values, faults = checked(ISSUER_TABLE, members)
+        for fault in faults or _quoted(members):
+            self._fault((*where, fault.variable) if fault.variable in members else where, fault.line)
+        values[_SHARED_UIDS] = members.get(_SHARED_UIDS, shared)
+        return IssuerRules(**values, place=self._place(where))
+
+    def _refuse_unknown(
+        self, members: Mapping[str, Any], known: Iterable[str], where: tuple[str | int, ...], whose: str
+    ) -> None:
+        for name in members:
+            if name not in known:
+                (nearest,) = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0)
+                self._fault((*where, name), f"{name!r} is no key of {whose}; the nearest is {nearest}")
+
+    def _refuse_doubles(self, issuers: Iterable[IssuerRules]) -> None:
+        first: dict[str, IssuerRules] = {}
+        for rules in issuers:
+            before = first.setdefault(rules.issuer, rules)
+            if rules.issuer is not None and before is not rules:
+                self.faults.append(f"{rules.place}: issuer is {rules.issuer!r}, as at {before.place}")
+
+    def _fault(self, where: tuple[str | int, ...], line: str) -> None:
+        self.faults.append(f"{self._place(where)}: {line}")
+
+    def _place(self, where: tuple[str | int, ...]) -> Place:
+        return Place(self._path, self._text, where)
+
+
+def _quoted(members: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield a fault for each number or flag that is written as text, as TOML need not."""
+    for rule in ISSUER_TABLE:
+        value = members.get(rule.keyword)
+        if isinstance(rule.default, int) and isinstance(value, str):
+            yield table.unfit(rule.variable, f"is {table.shown(value)}", f"{rule.kind.must}, without quotes")
+
+
+def _line_of(text: str, where: tuple[str | int, ...]) -> int:
+    """Return the number of the line on which begins the statement that makes a key or table.
+
+    `tomllib` knows no lines: so the beginning of the text is read, one line more each time, until it has
+    what is sought. What is no TOML by itself ends within a statement of several lines.
+    """
+    lines = text.split("\n")
+    begins = 1
+    for number in range(1, len(lines)):
+        try:
+            document = tomllib.loads("\n".join(lines[:number]) + "\n")
+        except tomllib.TOMLDecodeError:
+            continue
+        if _has(document, where):
+            break
+        begins = number + 1
+    return begins
+
+
+def _has(document: Any, where: tuple[str | int, ...]) -> bool:
+    for step in where:
+        try:
+            document = document[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True

@@ -58,12 +58,7 @@ class TokenCreator:
         # Returns who was verified before by an `Authorization` header, good or not any more.
         self.known: Callable[[str | None], Identity | None] = self._cache.get
         self._own = self._own_source(settings)
-        self._issuers = {
-            rules.issuer: _ForeignSource(
-                ForeignRules(rules, settings.issuers), FetchedKeys(rules, self.now, self._cache.drop_outdated)
-            )
-            for rules in settings.issuers
-        }
+        self._issuers = self._foreign_sources(settings)
         self._changing: list[KeySource] = [source.keys for source in self._issuers.values()]
         if self._own is not None and not isinstance(self._own.keys, FixedKeys):
             self._changing.append(self._own.keys)
@@ -229,6 +224,14 @@ class TokenCreator:
                 f"the token would be {len(token)} bytes, and none over {self._longest} is looked at"
             )
         return token
+
+    def _foreign_sources(self, settings: Settings) -> dict[str, _ForeignSource]:
+        return {
+            rules.issuer: _ForeignSource(
+                ForeignRules(rules, settings.issuers), FetchedKeys(rules, self.now, self._cache.drop_outdated)
+            )
+            for rules in settings.issuers
+        }
 
     def _own_source(self, settings: Settings) -> _OwnSource | None:
         return _OwnSource(OwnRules(settings), self._own_keys(settings)) if settings.signs else None

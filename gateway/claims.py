@@ -205,9 +205,7 @@ class ForeignRules(ClaimRules):
             issuer=rules.issuer,
             audience=rules.audience,
             leeway=rules.leeway_sec,
-            others=[
-                other.uid_prefix for other in all_issuers if not (rules.shared_uids and other.shared_uids)
-            ],
+            others=[other.uid_prefix for other in all_issuers],
         )
         self._longest = rules.max_token_min * 60 + CLOCK_SKEW_SEC
 

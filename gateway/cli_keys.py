@@ -183,7 +183,7 @@ def _remove(file: KeyFile) -> None:
         file.path.unlink(missing_ok=True)
     except OSError as error:
         raise ConfigError(f"{file} cannot be deleted: {error.strerror}") from error
-    click.echo(f"{file} deleted: no token of it is accepted any more")
+    click.echo(f"{file} deleted: within ten seconds no token of it is accepted any more")
 
 
 def _moment(seconds: float) -> str:

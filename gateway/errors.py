@@ -34,7 +34,7 @@ class ExposedKeyWarning(UserWarning):
 
 
 class KeysUnavailableError(GatewayError):
-    """Nobody's fault here: an issuer's public keys were never fetched, or too long ago to be believed."""
+    """Nobody's fault here: the keys of a token are not known, or were fetched too long ago to be believed."""
 
     code: ClassVar[str] = "keys_unavailable"
 

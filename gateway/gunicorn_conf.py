@@ -87,6 +87,9 @@ def post_worker_init(worker: Any) -> None:
 
 def on_reload(server: Any) -> None:
     """On SIGHUP take the settings anew, and go on with those in force where one is bad."""
+    if server.cfg.preload_app:
+        server.log.error("with --preload changed settings take a restart; those of before stay in force")
+        return
     try:
         renew_settings()
     except ConfigError as error:

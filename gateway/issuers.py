@@ -29,8 +29,9 @@ _log = logging.getLogger("gateway")
 class FetchedKeys:
     """The keys of one issuer: an immutable ring that a thread of each process swaps.
 
-    The thread begins with the first request of a process, so that none is lost in a fork. It fetches the
-    set at once, then before it grows old, and when a token names an unknown key.
+    The thread begins with the first request of a process, or when that is told to `keep_up`, so that none
+    is lost in a fork. It fetches the set at once, then before it grows old, and when a token names an
+    unknown key.
 
     Args:
         rules: the issuer.
@@ -73,7 +74,7 @@ class FetchedKeys:
         try:
             thread.start()
         except RuntimeError as error:  # this machine has no room for it; the next request tries again
-            self._report(error)
+            _log.warning("the keys of %r cannot be fetched: %s", self._rules.issuer, error)
         else:
             self._started = True
 
@@ -89,7 +90,7 @@ class FetchedKeys:
             return ()
         self.keep_up(self._clock())
         is_first = not self._is_fresh() and self._first.acquire(blocking=False)
-        if is_first:
+        if is_first and self._started:
             self._tried.wait(TIMEOUT_SEC)
         if not self._is_fresh():
             self._asked.set()
@@ -144,9 +145,9 @@ def _keep_up(
 
 
 def _fetched(url: str) -> dict[str, Any]:
-    host = urlsplit(url).hostname or ""
-    if url.startswith("http:") and getproxies().get("http") and not proxy_bypass(host):
-        raise ConnectionError(f"plain HTTP to {host} would go through the proxy; name it in no_proxy")
+    parts = urlsplit(url)
+    if parts.scheme == "http" and getproxies().get("http") and not proxy_bypass(parts.netloc):
+        raise ConnectionError(f"plain HTTP to {parts.netloc} would go through a proxy; name it in no_proxy")
     headers = {"User-Agent": "wsgi-auth-gateway"}
     client = jwt.PyJWKClient(url, cache_jwk_set=False, timeout=TIMEOUT_SEC, headers=headers)
     found: dict[str, Any] = client.fetch_data()

@@ -7,6 +7,7 @@ change; and a PEM does not say RS256 or PS256.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import math
@@ -24,7 +25,7 @@ from typing import Any, NamedTuple, Self
 
 from gateway import forks
 from gateway.envfile import shown
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, KeysUnavailableError
 from gateway.keys import ASYMMETRIC, Key, KeyRing, UnfitKeyError
 
 LOOK_SEC = 5  # how often a process looks at the folder, while it serves
@@ -32,6 +33,7 @@ LOOK_AGAIN_SEC = 1  # how soon it looks again for an unknown key
 # How long after another key began to sign a process may yet sign with the one before.
 LAG_SEC = 2 * LOOK_SEC
 
+_GONE = os.strerror(errno.ENOENT)
 _LARGEST = 65536  # bytes: no private key is as large
 _MADE = "%Y%m%dT%H%M%SZ"
 _NAME = re.compile(
@@ -43,13 +45,15 @@ _log = logging.getLogger("gateway")
 
 
 class _Stamp(NamedTuple):
-    """What changes when a file does."""
+    """What changes when a file does, or when who may read it does; `fault` is why even that is not known."""
 
     name: str
-    modified_ns: int
-    size: int
-    inode: int
-    mode: int
+    modified_ns: int = 0
+    changed_ns: int = 0
+    size: int = 0
+    inode: int = 0
+    mode: int = 0
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,13 +109,14 @@ class FolderRing(KeyRing):
 class KeyFolder:
     """The keys of a folder, looked at again and again.
 
-    What is wrong in the folder is reported and changes nothing: a key whose file cannot be read any more
-    stays, and so do all keys where none would be left that signs. A key whose file is gone, goes.
+    What is wrong with a file is reported, and its key stays as it was; a key whose file is gone, goes.
+    While the folder cannot be read, or is empty, as a volume that is not mounted, all keys stay; in a
+    process that never saw it, there are none.
 
     Args:
         path: the folder.
-        ring: the keys to begin with. They were sound when the settings were read; a process that is
-            started anew later goes on from there.
+        ring: its keys when the settings were read, which a process that is started anew later need not
+            read again, and of which it believes only those that are still there.
         clock: tells the time, in seconds since 1970.
         changed: is called after the keys have changed.
     """
@@ -119,12 +124,13 @@ class KeyFolder:
     def __init__(
         self, path: Path, ring: FolderRing, clock: Callable[[], float], changed: Callable[[], None]
     ) -> None:
-        self.ring = ring
+        self.ring = ring.with_files(())
+        self._known: Iterable[KeyFile] = ring.files
         self._path = path
         self._clock = clock
         self._changed = changed
         self._looked = -math.inf
-        self._stamps: list[_Stamp] = []
+        self._stamps: list[_Stamp] | None = None  # what was seen last, if nothing was wrong with it
         self._reported: set[str] = set()
         self._warned: set[str] | None = None  # the start has warned of what was so then
         self.begin_anew()
@@ -135,17 +141,28 @@ class KeyFolder:
         self._looking = threading.Lock()
 
     def candidates(self, kid: str | None, alg: str) -> tuple[Key, ...]:
-        """Return the keys that may have signed a token; an unknown name makes it look at once."""
+        """Return the keys that may have signed a token; an unknown name makes it look at once.
+
+        Raises:
+            KeysUnavailableError: this process has not seen the folder yet, or no key is left in it.
+        """
         found = self.ring.candidates(kid, alg)
-        if found or kid is None or not self._is_due(self._clock(), LOOK_AGAIN_SEC):
-            return found
-        self._look()
-        return self.ring.candidates(kid, alg)
+        if not found and kid is not None and self._is_due(self._clock(), LOOK_AGAIN_SEC):
+            self._look()
+            found = self.ring.candidates(kid, alg)
+        if not self.ring.keys:
+            raise KeysUnavailableError("no key of ours can be read")
+        return found
 
     def signing_key(self, now: float) -> Key:
-        """Return the key that signs at `now`."""
+        """Return the key that signs at `now`.
+
+        Raises:
+            KeysUnavailableError: there is none.
+        """
         file = self.ring.signing(now)
-        assert file is not None  # noqa: S101 - no ring without one is ever taken
+        if file is None:
+            raise KeysUnavailableError(f"there is no key that signs by {self.ring.alg}")
         return file.key
 
     def keep_up(self, now: float) -> None:
@@ -157,36 +174,38 @@ class KeyFolder:
         return not 0 <= now - self._looked < interval  # below 0 the clock was put back
 
     def _look(self) -> None:
-        """Take the keys as they are now, unless another thread is at it."""
-        if not self._looking.acquire(blocking=False):
+        """Take the keys as they are now; what another thread is doing just then is waited for at first."""
+        if not self._looking.acquire(blocking=not self.ring.keys):
             return
         try:
             self._looked = self._clock()
             stamps = _stamps(self._path)
             if stamps != self._stamps:
-                self._take_over(stamps)
-                self._stamps = stamps
+                self._stamps = stamps if self._take_over(stamps) else None
         except ConfigError as error:
             self._report(error.faults)
-            self._stamps = []  # so that, once it can be read again, it is
+            self._stamps = None
         finally:
             self._looking.release()
 
-    def _take_over(self, stamps: list[_Stamp]) -> None:
-        files, faults = _survey(self._path, stamps, self.ring.files)
+    def _take_over(self, stamps: list[_Stamp]) -> bool:
+        """Take the keys of these files, and tell whether nothing was wrong with any."""
+        files, faults = _survey(self._path, stamps, self._known)
         if all(file.key.alg != self.ring.alg for file in files):
-            files, faults = self.ring.files, [*faults, _no_key(self._path, self.ring.alg)]
+            faults.append(_no_key(self._path, self.ring.alg))
         self._report(faults)
         self._warn(exposed_files(self._path))
-        if files != self.ring.files:
+        if stamps and files != self.ring.files:
             self.ring = self.ring.with_files(files)
+            self._known = files
             self._changed()
+        return not faults
 
     def _report(self, faults: Iterable[str]) -> None:
         """Log what was not logged before."""
         found = set(faults)
         for fault in sorted(found - self._reported):
-            _log.error("%s; the keys of before stay in force", fault)
+            _log.error("%s", fault)
         self._reported = found
 
     def _warn(self, warnings: Iterable[str]) -> None:
@@ -234,8 +253,9 @@ def _survey(
             if file is None or file.stamp != stamp:
                 file = _read_file(path / stamp.name, stamp)
         except UnfitKeyError as error:
-            faults.append(f"GATEWAY_KEY_DIR: {shown(path / stamp.name)} is {error}")
-        if file is None:
+            stays = "; the key of before stays" if file is not None and stamp.fault != _GONE else ""
+            faults.append(f"GATEWAY_KEY_DIR: {shown(path / stamp.name)} is {error}{stays}")
+        if file is None or stamp.fault == _GONE:
             continue
         other = files.setdefault(str(file.key.kid), file)
         if other is not file:
@@ -298,21 +318,28 @@ def generate(path: Path, alg: str, now: float) -> KeyFile:
 def _stamps(path: Path) -> list[_Stamp]:
     """List the files of a folder, hidden ones and folders aside."""
     try:
-        entries = [Path(entry) for entry in os.scandir(path) if not entry.name.startswith(".")]
-        return sorted(_stamp(entry) for entry in entries if not entry.is_dir())
+        entries = [entry for entry in os.scandir(path) if not entry.name.startswith(".")]
     except OSError as error:
         line = f"GATEWAY_KEY_DIR is {str(path)!r}, which cannot be read: {error.strerror}"
         raise ConfigError(
             f"{line}; it must be a folder of private keys, which gateway keys generate makes"
         ) from None
+    stamps = [_stamp(Path(entry)) for entry in entries]
+    # What is gone and was no link was retired just now.
+    return sorted(
+        stamp
+        for stamp, entry in zip(stamps, entries, strict=True)
+        if not stat.S_ISDIR(stamp.mode) and (stamp.fault != _GONE or entry.is_symlink())
+    )
 
 
 def _stamp(path: Path) -> _Stamp:
     try:
         status = path.stat()
-    except FileNotFoundError:  # a link that leads nowhere, or a key that was retired just now
-        return _Stamp(path.name, 0, 0, 0, 0)
-    return _Stamp(path.name, status.st_mtime_ns, status.st_size, status.st_ino, status.st_mode)
+    except OSError as error:
+        return _Stamp(path.name, fault=os.strerror(error.errno or 0))
+    times = status.st_mtime_ns, status.st_ctime_ns
+    return _Stamp(path.name, *times, status.st_size, status.st_ino, status.st_mode)
 
 
 def _read_file(path: Path, stamp: _Stamp) -> KeyFile:
@@ -320,6 +347,8 @@ def _read_file(path: Path, stamp: _Stamp) -> KeyFile:
     made = named and _moment(named[1])
     if named is None or made is None:
         raise UnfitKeyError(f"not called {_NAMED}")
+    if stamp.fault:
+        raise UnfitKeyError(f"not readable: {stamp.fault}")
     if not stat.S_ISREG(stamp.mode) or stamp.size > _LARGEST:
         raise UnfitKeyError(f"no file of at most {_LARGEST} bytes")
     try:

@@ -137,7 +137,7 @@ class _Reader:
         known = {row.keyword for row in ISSUER_TABLE}
         self._refuse_unknown(members, known, where, "an issuer")
         values, faults = checked(ISSUER_TABLE, members)
-        for fault in faults or _quoted(members):
+        for fault in faults or _misused(members):
             self._fault((*where, fault.variable) if fault.variable in members else where, fault.line)
         values[_SHARED_UIDS] = members.get(_SHARED_UIDS, shared)
         return IssuerRules(**values, place=self._place(where))
@@ -164,12 +164,14 @@ class _Reader:
         return Place(self._path, self._text, where)
 
 
-def _quoted(members: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield a fault for each number or flag that is written as text, as TOML need not."""
+def _misused(members: Mapping[str, Any]) -> Iterator[Fault]:
+    """Yield a fault for what an environment variable may hold and TOML need not: quoted numbers, nothing."""
     for rule in ISSUER_TABLE:
         value = members.get(rule.keyword)
         if isinstance(rule.default, int) and isinstance(value, str):
             yield table.unfit(rule.variable, f"is {table.shown(value)}", f"{rule.kind.must}, without quotes")
+        elif value == "" and rule.default:
+            yield table.unfit(rule.variable, "is empty", rule.kind.must)
 
 
 def _line_of(text: str, where: tuple[str | int, ...]) -> int:

@@ -138,7 +138,7 @@ class Settings:
         "GATEWAY_TOKEN_CACHE_SIZE",
         kinds.whole(0, 10_000_000, "tokens"),
         10_000,
-        "verified tokens remembered in each worker, in at most 1,200 bytes for each; 0 turns it off",
+        "verified tokens remembered in each worker, in some 1,200 bytes each; 0 turns it off",
     )
     algorithm: str = row(
         "GATEWAY_ALGORITHM",

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from gateway import jws
 from gateway.cache import TokenCache
 from gateway.claims import ForeignRules, OwnRules
-from gateway.errors import ConfigError, InvalidClaimsError, InvalidTokenError
+from gateway.errors import ConfigError, InvalidClaimsError, InvalidTokenError, KeysUnavailableError
 from gateway.identity import BEARER, Identity
 from gateway.issuers import FetchedKeys
 from gateway.keyfolder import KeyFolder
@@ -95,6 +95,8 @@ class TokenCreator:
         Raises:
             InvalidClaimsError: the uid or a claim would be refused in a token, a claim is named like one
                 that is issued, or the token would be longer than `max_token_bytes`.
+            KeysUnavailableError: there is no key to sign with, for now.
+            ConfigError: nothing is issued here.
         """
         extra = {**(claims or {}), **more_claims}
         taken = sorted(self._issued.intersection(extra))
@@ -153,13 +155,16 @@ class TokenCreator:
         """Return an identity with the token to use next: its own, or a renewed one if that is due.
 
         A renewal keeps every claim but `iat` and `exp`, and never outlives the session. None is made
-        that would end no later than the token that came, or be too long to be looked at. A token of
-        another issuer is never renewed.
+        that would end no later than the token that came, or be too long to be looked at, or while there is
+        no key to sign with. A token of another issuer is never renewed.
         """
         if now <= identity.due or self._own is None or identity.began is None:
             return identity
         iat = int(now)
-        key = self._own.keys.signing_key(now)
+        try:
+            key = self._own.keys.signing_key(now)
+        except KeysUnavailableError:
+            return identity
         if identity.renewal is not None and identity.renewal[:2] == (iat, key):
             return identity.with_next(identity.renewal[2])
         exp = min(iat + self._lifetime, math.floor(self._own.rules.session_end(identity.began)))

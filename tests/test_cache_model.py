@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 
-from gateway import TokenError, jws
+from gateway import KeysUnavailableError, TokenError, jws
 from gateway.cache import BYTES_EACH
 from gateway.claims import CLOCK_SKEW_SEC
 from gateway.keyfolder import LOOK_SEC, KeyFile, generate
@@ -77,6 +77,8 @@ def decoded(tokens: Clock, token: str) -> str:
         return repr(tokens.decode_token(token))
     except TokenError as error:
         return f"{error.code}: {error.claims}"
+    except KeysUnavailableError as error:
+        return error.code
 
 
 values = st.recursive(
@@ -172,8 +174,11 @@ class Gateways(RuleBasedStateMachine):
     # Tokens
 
     @rule(target=tokens, uid=st.sampled_from([12, "ann"]), extra=extras)
-    def issue(self, uid: int | str, extra: dict[str, Any]) -> str:
-        return self.issuer.create(uid, extra)
+    def issue(self, uid: int | str, extra: dict[str, Any]) -> Any:
+        try:
+            return self.issuer.create(uid, extra)
+        except KeysUnavailableError:  # there is no key left
+            return multiple()
 
     @rule(
         target=tokens,

@@ -214,7 +214,7 @@ def test_a_reload_takes_the_settings_anew(conf: Conf) -> None:
     configuration, log = conf(), Log()
     start(configuration)
     Path("config.env").write_text("EXP_TIME_MIN=21")
-    configuration.on_reload(SimpleNamespace(log=log))
+    configuration.on_reload(server(log))
     assert (settings_at_start().exp_time_min, log.errors) == (21, [])
 
 
@@ -223,7 +223,7 @@ def test_a_reload_with_faulty_settings_goes_on_with_those_of_before(conf: Conf) 
     configuration, log = conf(), Log()
     start(configuration)
     Path("config.env").write_text("EXP_TIME_MIN=x")
-    configuration.on_reload(SimpleNamespace(log=log))
+    configuration.on_reload(server(log))
     assert settings_at_start().exp_time_min == 20
     (line,) = log.errors
     assert line.startswith("EXP_TIME_MIN is 'x'; it must be")
@@ -234,7 +234,21 @@ def test_a_reload_with_an_app_that_does_not_import_goes_on_with_that_of_before(c
     configuration, log = conf(), Log()
     start(configuration)
     Path("config.env").write_text("GATEWAY_APP=no_such_module:app")
-    configuration.on_reload(SimpleNamespace(log=log))
+    configuration.on_reload(server(log))
     assert settings_at_start().app is None
     (line,) = log.errors
     assert line.startswith("GATEWAY_APP is 'no_such_module:app', which does not import")
+
+
+def test_a_reload_of_what_was_loaded_before_the_fork_says_that_it_changes_nothing(conf: Conf) -> None:
+    configuration, log = conf(), Log()
+    start(configuration)
+    Path("config.env").write_text("EXP_TIME_MIN=21")
+    configuration.on_reload(server(log, preload=True))
+    assert settings_at_start().exp_time_min == 30
+    assert log.errors == ["with --preload changed settings take a restart; those of before stay in force"]
+
+
+def server(log: object, *, preload: bool = False) -> SimpleNamespace:
+    """What a reload sees of gunicorn's master."""
+    return SimpleNamespace(log=log, cfg=SimpleNamespace(preload_app=preload))

@@ -80,9 +80,10 @@ class TokenCreator:
 
     def keep_up(self) -> None:
         """Take in changed keys, if it is time to look; a request that comes does."""
-        now = self.now()
-        for keys in self._changing:
-            keys.keep_up(now)
+        if self._changing:
+            now = self.now()
+            for keys in self._changing:
+                keys.keep_up(now)
 
     def create(self, uid: int | str, claims: Mapping[str, Any] | None = None, **more_claims: Any) -> str:
         """Return a token that begins a session of `uid`.

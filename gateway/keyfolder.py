@@ -178,7 +178,6 @@ class KeyFolder:
         if not self._looking.acquire(blocking=not self.ring.keys):
             return
         try:
-            self._looked = self._clock()
             stamps = _stamps(self._path)
             if stamps != self._stamps:
                 self._stamps = stamps if self._take_over(stamps) else None
@@ -186,6 +185,7 @@ class KeyFolder:
             self._report(error.faults)
             self._stamps = None
         finally:
+            self._looked = self._clock()
             self._looking.release()
 
     def _take_over(self, stamps: list[_Stamp]) -> bool:

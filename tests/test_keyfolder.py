@@ -12,12 +12,14 @@ import stat
 import threading
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gateway import ConfigError, ExposedKeyWarning, KeysUnavailableError, Settings
+from gateway import ConfigError, ExposedKeyWarning, KeysUnavailableError, Settings, keyfolder
 from gateway.keyfolder import (
     LAG_SEC,
     LOOK_AGAIN_SEC,
@@ -675,6 +677,29 @@ def test_a_process_started_anew_has_no_keys_while_it_cannot_see_the_folder(folde
     away.rename(folder)
     time[0] += LOOK_AGAIN_SEC
     assert keys.candidates(kid(file), ALG)
+
+
+def test_no_thread_is_without_keys_while_another_looks_for_the_first_time(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = add(folder)
+    keys = KeyFolder(folder, read(folder), lambda: NOW, lambda: None)
+    looking, go_on = threading.Event(), threading.Event()
+    survey = keyfolder._survey
+
+    def slow(*arguments: Any) -> Any:
+        looking.set()
+        assert go_on.wait(10)
+        return survey(*arguments)
+
+    monkeypatch.setattr(keyfolder, "_survey", slow)
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(keys.keep_up, NOW)
+        assert looking.wait(10)
+        others = [pool.submit(keys.candidates, kid(file), ALG) for _ in range(2)]
+        go_on.set()
+        assert [len(other.result(10)) for other in others] == [1, 1]
+        first.result(10)
 
 
 def test_a_key_whose_file_broke_is_replaced_by_what_it_holds_then(folder: Path, served: Served) -> None:

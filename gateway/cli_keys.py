@@ -106,7 +106,7 @@ def list_() -> None:
     folder = _Folder.of_settings()
     ring = folder.read()
     for file in ring.files:
-        click.echo(f"{file.key.kid}  {file.key.alg}  made {_moment(file.made)}  {_state(folder, ring, file)}")
+        click.echo(f"{file.key.kid}  {file.key.alg}  made {_utc(file.made)}  {_state(folder, ring, file)}")
 
 
 @keys.command("rotate")
@@ -154,7 +154,7 @@ def _alive(folder: _Folder, ring: FolderRing, file: KeyFile) -> str:
     """Say why tokens of a key may still be alive; empty if none can."""
     until = folder.alive_until(ring, file)
     if until is not None:
-        return f"signed tokens that live until {_moment(until)}" if until > time.time() else ""
+        return f"signed tokens that live until {_utc(until)}" if until > time.time() else ""
     if file.key.alg != folder.alg:
         return f"is for {file.key.alg}, and nobody can tell when it last signed"
     return "signs, or is the next to sign"
@@ -165,17 +165,17 @@ def _state(folder: _Folder, ring: FolderRing, file: KeyFile) -> str:
     if file is ring.signing(now):
         return "signs"
     if file.key.alg == folder.alg and ring.active_from(file) > now:
-        return f"verifies, and signs from {_moment(ring.active_from(file))}"
+        return f"verifies, and signs from {_utc(ring.active_from(file))}"
     until = folder.alive_until(ring, file)
     if until is None:
         return "verifies"
-    return f"verifies until {_moment(until)}" if until > now else "verifies; can be retired"
+    return f"verifies until {_utc(until)}" if until > now else "verifies; can be retired"
 
 
 def _when_it_signs(ring: FolderRing, file: KeyFile) -> str:
     signing = ring.signing(time.time())
     signs = signing is not None and signing.path == file.path
-    return f"{file.key.kid} signs {'at once' if signs else f'from {_moment(ring.active_from(file))}'}"
+    return f"{file.key.kid} signs {'at once' if signs else f'from {_utc(ring.active_from(file))}'}"
 
 
 def _remove(file: KeyFile) -> None:
@@ -186,5 +186,5 @@ def _remove(file: KeyFile) -> None:
     click.echo(f"{file} deleted: within ten seconds no token of it is accepted any more")
 
 
-def _moment(seconds: float) -> str:
+def _utc(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -131,9 +131,7 @@ class FetchedKeys:
         self._failing = True
 
 
-def _keep_up(
-    keys_alive: weakref.ref[FetchedKeys], asked: threading.Event, refresh_sec: float = REFRESH_SEC
-) -> None:
+def _keep_up(keys_alive: weakref.ref[FetchedKeys], asked: threading.Event, refresh_sec: float) -> None:
     """Refresh the keys for as long as somebody has them: the one thread of one issuer."""
     was_asked = False
     while (keys := keys_alive()) is not None:

@@ -91,6 +91,11 @@ class FolderRing(KeyRing):
         """Return the ring of other files, by the same rules."""
         return type(self)(files, self.alg, self._activation)
 
+    @property
+    def signs(self) -> bool:
+        """Whether there is a key that signs, or will."""
+        return bool(self._signing)
+
     def signing(self, now: float) -> KeyFile | None:
         """Return the key that signs at `now`: the newest that is active; before any is, the oldest."""
         active = [file for file in self._signing if self.active_from(file) <= now]
@@ -191,12 +196,13 @@ class KeyFolder:
     def _take_over(self, stamps: list[_Stamp]) -> bool:
         """Take the keys of these files, and tell whether nothing was wrong with any."""
         files, faults = _survey(self._path, stamps, self._known)
-        if all(file.key.alg != self.ring.alg for file in files):
-            faults.append(_no_key(self._path, self.ring.alg))
+        ring = self.ring.with_files(files)
+        if not ring.signs:
+            faults.append(_no_key(self._path, ring.alg))
         self._report(faults)
-        self._warn(exposed_files(self._path))
+        self._warn(_exposed(self._path, stamps))
         if stamps and files != self.ring.files:
-            self.ring = self.ring.with_files(files)
+            self.ring = ring
             self._known = files
             self._changed()
         return not faults
@@ -221,12 +227,12 @@ def read_folder(path: Path, alg: str, activation_sec: int) -> FolderRing:
     Raises:
         ConfigError: one line for each thing wrong.
     """
-    files, faults = _survey(path, _stamps(path), ())
-    if not faults and all(file.key.alg != alg for file in files):
+    ring, faults = read_what_is_sound(path, alg, activation_sec)
+    if not faults and not ring.signs:
         faults = [_no_key(path, alg)]
     if faults:
         raise ConfigError(*faults)
-    return FolderRing(files, alg, activation_sec)
+    return ring
 
 
 def read_what_is_sound(path: Path, alg: str, activation_sec: int) -> tuple[FolderRing, list[str]]:
@@ -273,7 +279,11 @@ def _in_order(files: Iterable[KeyFile]) -> list[KeyFile]:
 
 def exposed_files(path: Path) -> Iterator[str]:
     """Yield a warning for each key that others on this machine may read, and if they may add one."""
-    for stamp in _stamps(path):
+    yield from _exposed(path, _stamps(path))
+
+
+def _exposed(path: Path, stamps: Iterable[_Stamp]) -> Iterator[str]:
+    for stamp in stamps:
         if stamp.mode & 0o077:
             name = shown(path / stamp.name)
             yield f"{name} is a private key that others on this machine may read; chmod 600 {name}"

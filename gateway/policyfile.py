@@ -13,7 +13,7 @@ from typing import Any
 from gateway import kinds, table
 from gateway.envfile import EnvFileError, read_text, shown
 from gateway.errors import ConfigError
-from gateway.table import Fault, Row, checked, row
+from gateway.table import Fault, checked, row, rows_of
 
 _ISSUERS = "issuers"
 _SHARED_UIDS = "shared_uids"
@@ -67,9 +67,7 @@ class IssuerRules:
     place: Place | None = dataclasses.field(default=None, repr=False, compare=False)
 
 
-ISSUER_TABLE: tuple[Row, ...] = tuple(
-    field.metadata["row"] for field in dataclasses.fields(IssuerRules) if "row" in field.metadata
-)
+ISSUER_TABLE = rows_of(IssuerRules)
 
 
 def read_issuers(path: Path) -> tuple[IssuerRules, ...]:

@@ -20,7 +20,7 @@ from gateway.errors import ConfigError, ExposedKeyWarning, WeakKeyWarning
 from gateway.keyfolder import FolderRing, exposed_files
 from gateway.policyfile import IssuerRules
 from gateway.sources import Found
-from gateway.table import Fault, Row, checked, row
+from gateway.table import Fault, checked, row, rows_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -221,15 +221,12 @@ class Settings:
             ConfigError: one line for each thing wrong, in the file or in a value.
         """
         found = Found.in_environment(TABLE, os.environ if environ is None else environ)
-        faults = faults_of(found)
-        if faults:
-            raise ConfigError(*(fault.line for fault in faults))
+        if found.faults:
+            raise ConfigError(*(fault.line for fault in faults_of(found)))
         return cls(**found.given)
 
 
-TABLE: tuple[Row, ...] = tuple(
-    field.metadata["row"] for field in dataclasses.fields(Settings) if "row" in field.metadata
-)
+TABLE = rows_of(Settings)
 
 
 def faults_of(found: Found) -> list[Fault]:

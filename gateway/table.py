@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gateway.kinds import Kind
@@ -65,6 +65,11 @@ def row(
     """Make a field of `Settings` that carries its row of the table."""
     made = Row(variable, kind, default, meaning, default_text, secret, empty_counts)
     return field(default=None, repr=not secret, metadata={"row": made})
+
+
+def rows_of(made: type) -> tuple[Row, ...]:
+    """Return the table that the fields of a dataclass are, in order; a field without a row is none of it."""
+    return tuple(each.metadata["row"] for each in fields(made) if "row" in each.metadata)
 
 
 def checked(table: Iterable[Row], given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:

@@ -532,7 +532,8 @@ class Schedule:
         self._alive: list[Schedule._Keys] = [self._Keys(self)]
         monkeypatch.setattr("gateway.issuers.COOLDOWN_SEC", COOLDOWN_SEC)
         monkeypatch.setattr("gateway.issuers.time", SimpleNamespace(sleep=self._sleep))
-        _keep_up(cast("Any", weakref.ref(self._alive[0])), cast("Any", SimpleNamespace(wait=self._wait)))
+        asked = cast("Any", SimpleNamespace(wait=self._wait))
+        _keep_up(cast("Any", weakref.ref(self._alive[0])), asked, REFRESH_SEC)
 
     class _Keys:
         def __init__(self, schedule: Schedule) -> None:

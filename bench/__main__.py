@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,10 +12,14 @@ from typing import Final
 import click
 
 from bench import ROOT, report
+from bench.cases import FEWER_LIVE, LIVE
 from bench.figures import Effort, timings
 from bench.memory import memory
+from bench.redis_server import PROGRAM, redis_version
 from bench.results import Results
 from bench.served import Served, served, wrk_version
+from bench.sessions import Sessions, sessions
+from bench.stores import stores
 from bench.targets import CACHE_SIZE
 
 # So many calls a value that the tokens of the cases with many are not all met anew for each.
@@ -26,6 +31,8 @@ class _Plan:
     """How long everything is measured."""
 
     efforts: dict[str, Effort]
+    live: int
+    sessions_sec: float
     served_rounds: int
     served_sec: int
 
@@ -35,19 +42,30 @@ _FULL: Final = _Plan(
         "single": Effort(8, 4, ("--min-time", "0.05")),
         "many": Effort(3, 4, _LOOPS),
         "most": Effort(1, 8, _LOOPS),
+        "revocation": Effort(8, 4, ("--min-time", "0.05")),
+        "live": Effort(2, 8, _LOOPS),
     },
+    live=LIVE,
+    sessions_sec=2,
     served_rounds=15,
     served_sec=2,
 )
 _QUICK: Final = _Plan(
-    {"single": Effort(2, 2, ("--min-time", "0.02")), "many": Effort(1, 2, _LOOPS)},
+    {
+        "single": Effort(2, 2, ("--min-time", "0.02")),
+        "many": Effort(1, 2, _LOOPS),
+        "revocation": Effort(2, 2, ("--min-time", "0.02")),
+        "fewer live": Effort(2, 2, _LOOPS),
+    },
+    live=FEWER_LIVE,
+    sessions_sec=0.5,
     served_rounds=2,
     served_sec=1,
 )
 
 
 @click.command(help=__doc__)
-@click.option("--quick", is_flag=True, help="Rough figures in about a minute, without the most tokens.")
+@click.option("--quick", is_flag=True, help="Rough figures in about two minutes, without the most tokens.")
 @click.option("--no-write", is_flag=True, help="Print the page, and leave the files as they are.")
 def main(quick: bool, no_write: bool) -> None:
     """Measure, then write or print."""
@@ -63,18 +81,27 @@ def main(quick: bool, no_write: bool) -> None:
 
 
 def _measured(plan: _Plan, quick: bool) -> Results:
-    load, wrk = os.getloadavg()[0], wrk_version()
+    load, wrk, redis = os.getloadavg()[0], wrk_version(), redis_version()
     if wrk is None:
         click.echo("wrk is missing, so nothing is measured under gunicorn (Debian package: wrk)", err=True)
-    with tempfile.TemporaryDirectory() as folder:
+    if redis is None:
+        click.echo(f"{PROGRAM} is missing, so nothing is measured with Redis", err=True)
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        stack.enter_context(stores(plan.live, folder, redis is not None, click.echo))
         return Results(
-            timings=timings(plan.efforts, Path(folder), click.echo),
+            timings=timings(plan.efforts, folder, click.echo),
             memory=(memory(CACHE_SIZE), memory(3 * CACHE_SIZE)),
-            served=_served(plan, Path(folder)) if wrk else {},
+            sessions=_sessions(plan, redis, folder),
+            served=_served(plan, folder) if wrk else {},
             wrk=wrk,
             quick=quick,
             load=load,
         )
+
+
+def _sessions(plan: _Plan, redis: str | None, folder: Path) -> Sessions:
+    return sessions(plan.live, redis, plan.sessions_sec, folder, click.echo)
 
 
 def _served(plan: _Plan, folder: Path) -> dict[str, Served]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice, repeat
 from time import perf_counter
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
@@ -115,6 +115,23 @@ def must_answer(
     Raises:
         RuntimeError: the status is another.
     """
+    headers = {key: sent[0].decode("latin-1"), "HTTP_UID": sent[1].decode("latin-1")}
+    return _answered(app, {**_ENVIRON, **headers, "PATH_INFO": path}, status)
+
+
+def post(
+    app: WSGIApplication, path: str, status: int, *, body: bytes = b"", extra: Mapping[str, str]
+) -> None:
+    """Post a body, with further keys of the environ.
+
+    Raises:
+        RuntimeError: the answer is not of the status that it should be.
+    """
+    posted = {"REQUEST_METHOD": "POST", "PATH_INFO": path, "CONTENT_LENGTH": str(len(body))}
+    _answered(app, {**_ENVIRON, **posted, "wsgi.input": io.BytesIO(body), **extra}, status)
+
+
+def _answered(app: WSGIApplication, environ: WSGIEnvironment, status: int) -> dict[str, str]:
     started: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(
@@ -123,8 +140,7 @@ def must_answer(
         started.append((line, headers))
         return _write
 
-    headers = {key: sent[0].decode("latin-1"), "HTTP_UID": sent[1].decode("latin-1")}
-    body = b"".join(app({**_ENVIRON, **headers, "PATH_INFO": path}, start_response))
+    body = b"".join(app(environ, start_response))
     line, answered = started[-1]
     if not line.startswith(f"{status} "):
         raise RuntimeError(f"{status} was to come, not {line}: {body[:200]!r}")

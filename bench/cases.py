@@ -13,6 +13,13 @@ from bench.caller import Timer
 CACHE_OFF: Final = {"token_cache_size": 0}
 COUNTS: Final = (1, 1_000, 10_000, 100_000)
 MOST: Final = 1_000_000
+# Where revocations are kept.
+MEMORY: Final = "memory"
+SQLITE: Final = "SQLite"
+REDIS: Final = "Redis"
+STORES: Final = (MEMORY, SQLITE, REDIS)
+LIVE: Final = 1_000_000
+FEWER_LIVE: Final = 100_000  # which are read in a tenth of the time
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +31,14 @@ class Case:
         made_by: the function that makes its timer, as `module:function`; imported only where it is timed.
         args: the arguments of that function.
         base: the case that does the same without a guard: what is above it is what the guard adds.
+        store: where it keeps revocations, so that it is left out where there is no such store.
     """
 
     name: str
     made_by: str
     args: tuple[Any, ...] = ()
     base: str | None = None
+    store: str | None = None
 
     def timer(self) -> Timer:
         """Make ready for being timed."""
@@ -119,9 +128,25 @@ def _met(count: int) -> tuple[Case, ...]:
     )
 
 
+def asking(store: str | None, live: int) -> str:
+    """Return the name of the case of a known token, with revocation off (None) or so many live in a store."""
+    return f"known token, revocation {store or 'off'}, {live:,} live"
+
+
+def _asking(live: int) -> tuple[Case, ...]:
+    off = asking(None, live)
+    return (
+        Case(off, "bench.ours:guarded", ("known", {})),
+        *(Case(asking(store, live), "bench.revoking:guarded", (store, live), off, store) for store in STORES),
+    )
+
+
 # What is timed together, by name.
 TABLES: Final[Mapping[str, tuple[Case, ...]]] = {
     "single": (*OURS, *PYJWT, *PEERS),
     "many": tuple(case for count in COUNTS for case in _met(count)),
     "most": _met(MOST),
+    "revocation": _asking(0),
+    "live": _asking(LIVE),
+    "fewer live": _asking(FEWER_LIVE),
 }

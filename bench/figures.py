@@ -14,6 +14,7 @@ import pyperf
 from bench import ROOT
 from bench.cases import TABLES
 from bench.processes import run
+from bench.state import VARIABLES
 
 MICRO = 1e6
 
@@ -107,6 +108,7 @@ def _round(table: str, effort: Effort, folder: Path, turn: int) -> Any:
     again = ["--loops-of", str(first)] if turn else []
     command = [sys.executable, "-m", "bench.timed", "--table", table, "--quiet", "--processes", "1"]
     command += ["--values", str(effort.values), "--output", str(output), *effort.options, *again]
+    command += ["--inherit-environ", ",".join(VARIABLES)]
     run(command, cwd=ROOT)
     return pyperf.BenchmarkSuite.load(str(output))
 

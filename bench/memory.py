@@ -56,12 +56,13 @@ def main(count: int, traced: bool) -> None:
     timed = timer(AuthGateway(app, settings), tokens.in_turn())
     if traced:
         tracemalloc.start()
-    before = _bytes(traced)
+    before = taken(traced=traced)
     timed(count)
-    click.echo(_bytes(traced) - before)
+    click.echo(taken(traced=traced) - before)
 
 
-def _bytes(traced: bool) -> int:
+def taken(*, traced: bool) -> int:
+    """Return the bytes that Python objects take since they are traced, or that the process takes."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0] if traced else int(psutil.Process().memory_info().rss)
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import starmap
+from sqlite3 import sqlite_version
 from statistics import median
 from typing import Final
 
 from bench import cases
 from bench.chart import Bar, chart
-from bench.figures import number
+from bench.copies import Copy
+from bench.figures import MICRO, number
 from bench.results import Results
 from bench.served import CONNECTIONS
+from bench.sessions import THREADS, Sessions
 from bench.targets import CACHE_SIZE, MEGABYTE, TARGETS
 
 _PACKAGES: Final = (
@@ -28,6 +32,9 @@ _PACKAGES: Final = (
     "djangorestframework",
     "djangorestframework-simplejwt",
     "gunicorn",
+    "redis",
+    "SQLAlchemy",
+    "argon2-cffi",
     "pyperf",
 )
 _LEGEND: Final = {"gateway": "the gateway", "other": "other guards", "scale": "PyJWT alone, for scale"}
@@ -159,6 +166,75 @@ def _many(results: Results) -> Iterator[str]:
     )
 
 
+def _sessions(results: Results) -> Iterator[str]:
+    live = f"{results.sessions.live:,}"
+    yield "## Sessions"
+    yield (
+        "What a request with a known token takes, in microseconds, where the gateway asks whether its session"
+        f" was ended, with no other session ended and with {live}. What is added is above the same gateway"
+        " without a state store (off). The requests in which a worker asks its store are among these, but so"
+        " few that the medians hardly show them."
+    )
+    yield _table(("state in", "none ended", "added", f"{live} ended", "added"), _asked(results), numbers=4)
+    yield (
+        "A worker asks its store once a second (`GATEWAY_STATE_SYNC_SEC`), in the request that comes then."
+        " Here is what such a request takes when there is nothing new; of 1,000 requests a second, each thus"
+        " pays a thousandth of it. When it starts, a worker reads all. The store in memory is in the worker"
+        " itself, and counted as part of its copy."
+    )
+    yield _table(
+        (
+            "state in",
+            "asking it, none ended, µs",
+            f"asking it, {live} ended, µs",
+            f"reading {live} at the start, s",
+            "memory of the worker for each, bytes",
+        ),
+        starmap(_copied, results.sessions.copies.items()),
+        numbers=4,
+    )
+    yield from _rates(results.sessions)
+    if results.sessions.redis is None:
+        yield "Not measured with Redis: its program is missing. `make bench` installs it."
+
+
+def _rates(sessions: Sessions) -> Iterator[str]:
+    yield (
+        "Logins and revocations a second, in one process without a server, one after another in each thread."
+        " The users are in SQLite; a login of theirs takes as long as Argon2id does, on purpose. With a"
+        " function that lets everybody in, the gateway's own part is left: counting, asking the store, making"
+        " a token. Each revocation is of another session, by a token met for the first time. SQLite has every"
+        " change on the disk before it answers; Redis is on the same machine, has no replica, and writes to"
+        " the disk once a second (`appendonly yes`)."
+    )
+    yield _table(("what", "state in", "one thread", f"{THREADS} threads"), _rate_rows(sessions), numbers=2)
+
+
+def _asked(results: Results) -> Iterator[Sequence[str]]:
+    """Yield what a request takes without a store, and with each."""
+    for store in (None, *results.sessions.copies):
+        names = [cases.asking(store, live) for live in (0, results.sessions.live)]
+        wholes = [str(results.timings.whole(name)) for name in names]
+        added = ["" if store is None else str(results.timings.added(name)) for name in names]
+        yield store or "off", wholes[0], added[0], wholes[1], added[1]
+
+
+def _copied(store: str, copies: tuple[Copy, Copy]) -> Sequence[str]:
+    none, many = copies
+    asking = [number(copy.catch_up_sec * MICRO) for copy in copies]
+    grown = (many.resident - none.resident) / many.live
+    return store, *asking, f"{many.start_sec:.1f}", f"{grown:.0f}"
+
+
+def _rate_rows(sessions: Sessions) -> Iterator[Sequence[str]]:
+    """Yield how often something happens in a second, with one thread and with many."""
+    yield "login, Argon2id", cases.SQLITE, *(f"{rate:,.0f}" for rate in sessions.hashed)
+    for store, rates in sessions.logins.items():
+        yield "login, by a function at no cost", store, *(f"{rate:,.0f}" for rate in rates)
+    for store, rate in sessions.revocations.items():
+        yield "revocation", store, f"{rate:,.0f}", ""
+
+
 def _served(results: Results) -> Iterator[str]:
     yield "## Under gunicorn"
     if not results.served:
@@ -197,12 +273,14 @@ def _setting(results: Results) -> Iterator[str]:
         ("system", str(machine["platform"])),
         ("Python", f"{machine['python_implementation']} {machine['python_version']}"),
         *((name, version(name)) for name in _PACKAGES),
+        ("SQLite", sqlite_version),
+        ("Redis", results.sessions.redis or "missing"),
         ("wrk", results.wrk or "missing"),
     ]
     yield _table(("what", "which"), facts)
 
 
-_SECTIONS: Final = (_opening, _targets, _ours, _peers, _many, _served, _setting)
+_SECTIONS: Final = (_opening, _targets, _ours, _peers, _many, _sessions, _served, _setting)
 
 
 def _timed(results: Results, case: cases.Case) -> tuple[str, str, str]:

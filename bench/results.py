@@ -9,6 +9,7 @@ from bench import cases
 from bench.figures import Timings
 from bench.memory import Memory
 from bench.served import Served
+from bench.sessions import Sessions
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Results:
     Args:
         timings: what was timed within one process.
         memory: what remembered tokens take, for so many tokens and for more than are remembered.
+        sessions: what beginning, ending and remembering sessions costs.
         served: what was measured under gunicorn, by worker class; empty where wrk is missing.
         wrk: wrk's version, None where it is missing.
         quick: whether this was a run for developing, too short for figures to be relied on.
@@ -26,6 +28,7 @@ class Results:
 
     timings: Timings
     memory: tuple[Memory, Memory]
+    sessions: Sessions
     served: Mapping[str, Served]
     wrk: str | None
     quick: bool

@@ -103,6 +103,17 @@ def _flat_misses(results: Results) -> float | None:
     return max(results.added_ratio(name, cases.met(first, cached=True)) for name in names)
 
 
+def _asking(live: int) -> Callable[[Results], float | None]:
+    """Return what measures the most that asking adds, in any store."""
+    names = [cases.asking(store, live) for store in cases.STORES]
+
+    def measure(results: Results) -> float | None:
+        has_all = all(map(results.timings.has, names))
+        return max(results.timings.added(name).value for name in names) if has_all else None
+
+    return measure
+
+
 def _memory(results: Results) -> float:
     full, _ = results.memory
     return max(full.traced, full.resident) / MEGABYTE
@@ -139,6 +150,16 @@ TARGETS: Final = (
         _flat_misses,
     ),
     Target("10,000 remembered tokens take less than 12 MB", 12, _memory, "MB"),
+    *(
+        Target(
+            "asking whether a session was ended adds less than 1 µs to a known token, in each store, with"
+            f" {f'{live:,}' if live else 'no'} others ended",
+            1,
+            _asking(live),
+            "µs",
+        )
+        for live in (0, cases.LIVE)
+    ),
     Target(
         "one gunicorn worker (sync) serves as many requests as the app alone",
         0.97,

@@ -8,6 +8,7 @@ from functools import cache
 import pyperf
 
 from bench.cases import TABLES, Case
+from bench.state import is_there
 
 
 def main() -> None:
@@ -20,6 +21,8 @@ def main() -> None:
     args = runner.parse_args()
     known = _loops(args.loops_of) if args.loops_of else {}
     for case in TABLES[args.table]:
+        if case.store is not None and not is_there(case.store):
+            continue
         if case.name in known:
             args.loops = known[case.name]
         runner.bench_time_func(case.name, _Lazy(case))

@@ -10,6 +10,7 @@ from gateway.errors import KeysUnavailableError, TokenError
 from gateway.identity import Identity
 from gateway.paths import PublicPaths
 from gateway.rejections import Rejection, rejections
+from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
 
@@ -26,10 +27,20 @@ ANONYMOUS: Final = Anonymous()
 
 
 class Authenticator:
-    """Decides on requests, by the rules of one gateway."""
+    """Decides on requests, by the rules of one gateway.
 
-    def __init__(self, settings: Settings, tokens: TokenCreator) -> None:
+    Args:
+        settings: the settings.
+        tokens: verifies and renews.
+        revocations: tells which sessions were ended; None where none can be.
+    """
+
+    def __init__(
+        self, settings: Settings, tokens: TokenCreator, revocations: Revocations | None = None
+    ) -> None:
         self._tokens = tokens
+        # Returns the code by which an identity is refused whose session was ended.
+        self._refusal = revocations.refusal if revocations is not None else None
         self._now = tokens.now
         self._known = tokens.known
         self._public = PublicPaths(settings.public_paths) if settings.public_paths else None
@@ -56,8 +67,14 @@ class Authenticator:
             and known.earliest <= now < known.settled_until
             and (uid == known.uid or not (uid or self._require_uid))
         ):
+            if self._refusal is not None and (refusal := self._refusal(known)) is not None:
+                return self._rejections[refusal]
             return known
         return self._judge(authorization, uid, now)
+
+    def identify(self, authorization: str | None, uid: str | None) -> Identity | Rejection:
+        """Return who sends a request to where somebody must be known, whichever paths are public."""
+        return self._judge(authorization, uid, self._now())
 
     def _judge(self, authorization: str | None, uid: str | None, now: float) -> Identity | Rejection:
         if not authorization or (self._require_uid and not uid):
@@ -69,6 +86,9 @@ class Authenticator:
             identity = self._tokens.verify(bearer[1], now)
         except (TokenError, KeysUnavailableError) as error:
             return self._rejections[error.code]
+        refusal = self._refusal(identity) if self._refusal is not None else None
+        if refusal is not None:
+            return self._rejections[refusal]
         if uid and uid != identity.uid:
             return self._rejections["uid_mismatch"]
         return self._tokens.renew(identity, now)

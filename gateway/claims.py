@@ -14,20 +14,26 @@ from gateway.policyfile import IssuerRules
 from gateway.settings import Settings
 
 CLOCK_SKEW_SEC = 10  # two machines' clocks differ by so much, whatever the leeway
+SHORTEST_SEC = 1e-6  # between two moments that auth_time tells apart
 NEVER = math.inf
 
 _NUMBERS = (int, float)  # and not bool, which is an int
 _NUMBER_BOUND = 10**15  # NumericDates of more than 15 digits are no times
+_UID_BOUND = 10**255
 _UID = re.compile(UID_CHARACTER + "{1,255}")
 _TIMES = ("nbf", "iat", "auth_time")
 _STRINGS = ("sid", "jti", "iss")
+
+
+# What names a session: its `sid`, or else `jti` and its value.
+Session = str | tuple[str, str]
 
 
 class Facts(NamedTuple):
     """What the claims of a token say: whose it is, and when it is good.
 
     `uid` is the canonical text of the uid. `issuer` is None for a token of our own, and `began` (when the
-    session began) None if the token does not say.
+    session began) and `session` are None if the token does not say.
 
     All times are in seconds since 1970. It is expired at `expires`; before `earliest` and after `latest` it
     is not acceptable; after `due` the next token is a renewed one.
@@ -41,6 +47,7 @@ class Facts(NamedTuple):
     expires: float
     latest: float
     due: float
+    session: Session | None
 
 
 def uid_text(value: object) -> str | None:
@@ -48,7 +55,7 @@ def uid_text(value: object) -> str | None:
 
     A uid is an integer or a string, and its text 1 to 255 visible ASCII characters without a comma.
     """
-    if type(value) is int:
+    if type(value) is int and -_UID_BOUND < value < _UID_BOUND:  # Python writes no number of any length
         value = str(value)
     return value if isinstance(value, str) and _UID.fullmatch(value) else None
 
@@ -121,7 +128,8 @@ class ClaimRules(ABC):
         times = [claims[name] for name in _TIMES if name in claims]
         earliest = max(times) - self._skew if times else -NEVER
         earliest, latest, due = self._bounds(earliest, exp, began)
-        return Facts(uid, self.name, exp, began, earliest, exp + self._leeway, latest, due)
+        session = _session(claims)
+        return Facts(uid, self.name, exp, began, earliest, exp + self._leeway, latest, due, session)
 
     def check_form(self, claims: dict[str, Any]) -> str:
         """Return the uid's text, where each claim that has a meaning here is of its type.
@@ -211,6 +219,15 @@ class ForeignRules(ClaimRules):
 
     def _bounds(self, earliest: float, exp: float, began: float | None) -> tuple[float, float, float]:
         return max(earliest, exp - self._longest), NEVER, NEVER
+
+
+def _session(claims: dict[str, Any]) -> Session | None:
+    """Return what names the session; an empty name is none, since it would be that of many."""
+    sid = claims.get("sid")
+    if sid:
+        return str(sid)
+    jti = claims.get("jti")
+    return ("jti", jti) if jti else None
 
 
 def _names(aud: object, audience: str) -> bool:

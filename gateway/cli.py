@@ -20,17 +20,24 @@ from typing import Any
 
 import click
 
-from gateway import describe, jws, loading
+from gateway import describe, extras, jws, loading
 from gateway.authentication import Authenticator
-from gateway.claims import is_time
+from gateway.claims import is_time, uid_text
 from gateway.cli_keys import keys
+from gateway.cli_sessions import sessions
+from gateway.cli_users import claim, users
 from gateway.envfile import EnvFileError, blanked, read_text, shown
 from gateway.errors import ConfigError, GatewayError, InvalidTokenError, TokenError
 from gateway.identity import Identity
+from gateway.importing import in_one_line
 from gateway.keys import SYMMETRIC
 from gateway.rejections import Rejection, status_line
+from gateway.revocations import Revocations
 from gateway.settings import TABLE, Settings, faults_of
 from gateway.sources import CONFIG_FILE, CONFIG_VARIABLE, Found
+from gateway.startup import doubts_about_state, doubts_about_users
+from gateway.stores import urls
+from gateway.stores.bounded import bounded_store
 from gateway.tokens import TokenCreator
 
 GUNICORN_COMMAND = ("-m", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.wsgi:application")
@@ -83,16 +90,49 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @main.command()
 @click.option("--file", "path", type=_FILE, default=CONFIG_FILE, envvar=CONFIG_VARIABLE, show_default=True)
-def init(path: Path) -> None:
-    """Write a settings file with a random TOKEN_KEY, readable by you alone; never over a file."""
-    text = describe.example({"TOKEN_KEY": secrets.token_urlsafe(48)})
+@click.option("--uid", default="admin", show_default=True, help="The first user, if the extra users is here.")
+def init(path: Path, uid: str) -> None:
+    """Write a settings file with a random TOKEN_KEY, readable by you alone; never over a file.
+
+    Revocations and users are kept in SQLite files beside it. The first user's password is random, and shown
+    just then.
+    """
+    if uid_text(uid) != uid:
+        raise Faults(f"--uid is {uid!r}; it must be 1 to 255 visible ASCII characters without a comma")
+    folder = "" if path.parent == Path() else f"{path.parent.absolute()}/"
+    values = {
+        "TOKEN_KEY": secrets.token_urlsafe(48),
+        "GATEWAY_STATE_URL": f"sqlite:///{folder}gateway-state.db",
+    }
+    with_users = extras.is_installed("users")
+    if with_users:
+        values["GATEWAY_USERS_URL"] = f"sqlite:///{folder}gateway-users.db"
     try:
-        _write_new(path, text)
+        _write_new(path, describe.example(values))
     except FileExistsError:
         raise Faults(f"{shown(path)} is there already, and stays as it is") from None
     except OSError as error:
         raise Faults(f"{shown(path)} cannot be written: {error.strerror}") from error
     click.echo(f"{shown(path)} written, with a new TOKEN_KEY in it: keep it secret")
+    if with_users:
+        _add_first_user(values["GATEWAY_USERS_URL"], uid)
+    else:
+        click.echo("no user yet: pip install 'wsgi-auth-gateway[users]', then set GATEWAY_USERS_URL")
+
+
+def _add_first_user(url: str, uid: str) -> None:
+    from gateway.users import DuplicateUserError, Users  # noqa: PLC0415 - of an extra
+
+    password = secrets.token_urlsafe(15)
+    users = Users(url)
+    try:
+        users.add(uid, password)
+    except DuplicateUserError:
+        click.echo(f"the user {uid} is there already, and keeps the password")
+    else:
+        click.echo(f"the user {uid} is added, with the password {password}, which is shown only now")
+    finally:
+        users.close()
 
 
 def _write_new(path: Path, text: str) -> None:
@@ -120,12 +160,21 @@ def check(location: str | None) -> None:
     found = Found.in_environment(TABLE, os.environ)
     faults = faults_of(found)
     lines = [fault.line for fault in faults]
-    if "app" in found.given and all(fault.variable != "GATEWAY_APP" for fault in faults):
-        lines += loading.faults_of_app(found.given["app"])
+    bad = {fault.variable for fault in faults}
+    for variable, keyword in {"GATEWAY_APP": "app", "GATEWAY_LOGIN": "login"}.items():
+        if keyword in found.given and variable not in bad:
+            lines += loading.faults_of_import(variable, found.given[keyword])
     if lines:
         raise Faults(*lines)
     settings = Settings(**found.given)
-    warned = [*_exposed_file(found), *_unused_secrets(settings), *_movable_path(location)]
+    warned = [
+        *_exposed_file(found),
+        *_unused_secrets(settings),
+        *_movable_path(location),
+        *_unshared_state(settings),
+        *doubts_about_state(settings),
+        *doubts_about_users(settings),
+    ]
     for line in describe.effective(settings, found):
         click.echo(line)
     click.echo("All settings are sound, and the app imports.")
@@ -152,6 +201,12 @@ def _unused_secrets(settings: Settings) -> Iterator[str]:
             yield f"{variable} is not used with {settings.algorithm}"
     elif settings.previous_keys and settings.token_key is None:
         yield "GATEWAY_PREVIOUS_KEYS is not used without TOKEN_KEY"
+
+
+def _unshared_state(settings: Settings) -> Iterator[str]:
+    if urls.is_memory(settings.state_url or "") and settings.web_concurrency > 1:
+        count = settings.web_concurrency
+        yield f"GATEWAY_STATE_URL is memory://, which is for one worker, and WEB_CONCURRENCY is {count}"
 
 
 def _movable_path(location: str | None) -> Iterator[str]:
@@ -190,7 +245,7 @@ def _run_configuration(location: str) -> Mapping[str, Any]:
             return vars(importlib.import_module(location.removeprefix("python:")))
         return runpy.run_path(location.removeprefix("file:"))
     except (Exception, SystemExit) as error:
-        raise Faults(f"{location} does not run: {loading.in_one_line(error)}") from error
+        raise Faults(f"{location} does not run: {in_one_line(error)}") from error
 
 
 @main.command(context_settings={"ignore_unknown_options": True})
@@ -246,6 +301,8 @@ def env_example(path: Path | None, only_check: bool) -> None:
 
 
 main.add_command(keys)
+main.add_command(users)
+main.add_command(sessions)
 
 
 @main.group()
@@ -266,7 +323,7 @@ def token_create(uid: str, claims: tuple[str, ...], age: int) -> None:
 
     An age shows renewal and expiry without waiting: gateway token create --uid 12 --age 20
     """
-    extra = dict(map(_claim, claims))
+    extra = dict(map(claim, claims))
     if len(extra) < len(claims):
         raise Faults("a claim is given twice")
     creator = _AgedTokenCreator(Settings.from_env(), age * 60)
@@ -284,16 +341,6 @@ class _AgedTokenCreator(TokenCreator):
         return super().now() - self._age
 
 
-def _claim(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise click.BadParameter(f"{text!r} must be NAME=VALUE", param_hint="--claim")
-    try:
-        return name, jws.STRICT_JSON.decode(value)
-    except (ValueError, RecursionError):
-        return name, value
-
-
 @token.command("inspect")
 @click.argument("text", metavar="[TOKEN]", default="-")
 def token_inspect(text: str) -> None:
@@ -306,13 +353,16 @@ def token_inspect(text: str) -> None:
     text = text.strip().removeprefix("Bearer ")
     if not text:
         raise Faults("no token was given; it must be an argument, or come by standard input")
-    # No path is public here: it is the token that is asked about.
-    settings = Settings.from_env().with_public_paths(())
+    settings = Settings.from_env()
     creator = TokenCreator(settings)
     claims = _show_claims(creator, text)
     _show_time_left(creator, claims)
     uid = _uid_of(creator, text)
-    verdict = Authenticator(settings, creator).authenticate("GET", "/", f"Bearer {text}", uid)
+    revocations = None
+    if settings.state_url is not None:
+        revocations = Revocations(settings, bounded_store(settings), creator.now)
+        revocations.start()
+    verdict = Authenticator(settings, creator, revocations).identify(f"Bearer {text}", uid)
     if isinstance(verdict, Rejection):
         click.echo(f"answer   {status_line(verdict.status)}: {verdict.error} ({verdict.code})")
         raise click.exceptions.Exit(1)

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import click
 
-from gateway import keyfolder
+from gateway import extras, keyfolder
 from gateway.envfile import shown
 from gateway.errors import ConfigError
 from gateway.keyfolder import FolderRing, KeyFile
-from gateway.keys import ASYMMETRIC, require_crypto
+from gateway.keys import ASYMMETRIC
 from gateway.settings import TABLE
 from gateway.sources import Found
 from gateway.table import checked
@@ -57,7 +57,7 @@ class _Folder:
         if values["algorithm"] not in ASYMMETRIC:
             line = f"GATEWAY_ALGORITHM is {values['algorithm']!r}, which has no key in a folder"
             raise ConfigError(f"{line}; it must be one of {', '.join(ASYMMETRIC)}")
-        require_crypto(f"GATEWAY_ALGORITHM is {values['algorithm']!r}, which")
+        extras.require("crypto", f"GATEWAY_ALGORITHM is {values['algorithm']!r}, which")
         lifetime = values["exp_time_min"] * 60 + values["leeway_sec"]
         return cls(Path(values["key_dir"]), values["algorithm"], values["key_activation_sec"], lifetime)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateway import kinds
+from gateway import extras, kinds
 from gateway.errors import ConfigError
 from gateway.keyfolder import read_folder
-from gateway.keys import ASYMMETRIC, MIN_HMAC_BYTES, SYMMETRIC, require_crypto
+from gateway.keys import ASYMMETRIC, MIN_HMAC_BYTES, SYMMETRIC
 from gateway.policyfile import IssuerRules, read_issuers, same_uids
+from gateway.stores import urls
 from gateway.table import Fault, unfit
 
 _ABOUT_KEYS = frozenset({"token_key", "algorithm", "key_dir", "key_activation_sec", "policy_file", "issuer"})
@@ -24,7 +26,7 @@ def faults_between(values: dict[str, Any]) -> list[Fault]:
             settings are put in, the issuers of the policy file as `issuers`, the keys of the folder as
             `key_ring`.
     """
-    faults = _weak_keys(values) + _times(values)
+    faults = _weak_keys(values) + _times(values) + _state(values) + _login(values)
     # Files are read only where all that says how to read them is sound.
     if values.keys() >= _ABOUT_KEYS:
         faults += _policy_faults(values) or _key_faults(values)
@@ -69,6 +71,55 @@ def _times(values: dict[str, Any]) -> list[Fault]:
     return faults
 
 
+def _state(values: dict[str, Any]) -> list[Fault]:
+    faults: list[Fault] = []
+    sync, stale = values.get("state_sync_sec", 0), values.get("state_max_stale_sec", math.inf)
+    if stale is None:
+        values["state_max_stale_sec"] = max(10.0, sync)
+    elif stale < sync:
+        must = f"at least GATEWAY_STATE_SYNC_SEC, which is {sync:g}"
+        faults.append(unfit("GATEWAY_STATE_MAX_STALE_SEC", f"is {stale:g}", must))
+    url = values.get("state_url")
+    if url is not None:
+        values["state_url"] = urls.absolute(url)
+        if urls.is_redis(url) and not extras.is_installed("redis"):
+            faults.append(_missing("GATEWAY_STATE_URL", "redis"))
+    return faults
+
+
+def _login(values: dict[str, Any]) -> list[Fault]:
+    """Tell whether whoever logs in can be counted and be given a token."""
+    variable = "GATEWAY_LOGIN" if values.get("login") else "GATEWAY_USERS_URL"
+    if not values.get("login") and not values.get("users_url"):
+        return []
+    faults: list[Fault] = []
+    if values.get("login") and values.get("users_url"):
+        faults.append(unfit("GATEWAY_LOGIN", "is set, and GATEWAY_USERS_URL as well", "one of the two"))
+    if "state_url" in values and values["state_url"] is None:
+        line = f"GATEWAY_STATE_URL is not set, though {variable} is: failed logins are counted there"
+        faults.append(Fault("GATEWAY_STATE_URL", f"{line}; it must be {urls.MUST}", missing=True))
+    if values.get("users_url"):
+        faults += _users(values)
+    return faults
+
+
+def _users(values: dict[str, Any]) -> list[Fault]:
+    url = values["users_url"]
+    if not extras.is_installed("users"):
+        return [_missing("GATEWAY_USERS_URL", "users")]
+    if url.startswith("sqlite"):
+        scheme, _, rest = url.partition("://")
+        path, mark, options = rest.removeprefix("/").partition("?")
+        if not rest.startswith("/") or path.startswith(("file:", ":memory:")) or Path(path).is_dir():
+            return [unfit("GATEWAY_USERS_URL", "names no file", kinds.USERS_URL.must)]
+        values["users_url"] = f"{scheme}:///{Path(path).absolute()}{mark}{options}"
+    return []
+
+
+def _missing(variable: str, extra: str) -> Fault:
+    return Fault(variable, f"{variable} needs the extra {extra}: pip install 'wsgi-auth-gateway[{extra}]'")
+
+
 def _policy_faults(values: dict[str, Any]) -> list[Fault]:
     """Read the policy file into the values."""
     values["issuers"] = ()
@@ -77,7 +128,7 @@ def _policy_faults(values: dict[str, Any]) -> list[Fault]:
     try:
         issuers = read_issuers(Path(values["policy_file"]))
         if issuers:
-            require_crypto("an issuer")
+            extras.require("crypto", "an issuer")
     except ConfigError as error:
         lines: Iterable[str] = error.faults
     else:
@@ -97,7 +148,8 @@ def _doubtful_sources(issuers: Iterable[IssuerRules], values: Mapping[str, Any])
 
 def _key_faults(values: dict[str, Any]) -> list[Fault]:
     """Tell whether there is a key of the configured algorithm, or somebody else's keys instead."""
-    if values["token_key"] is values["key_dir"] is None and values["issuers"]:
+    logs_in = values.get("login") or values.get("users_url")
+    if values["token_key"] is values["key_dir"] is None and values["issuers"] and not logs_in:
         return []
     return _secret_faults(values) if values["algorithm"] in SYMMETRIC else _folder_faults(values)
 
@@ -119,7 +171,7 @@ def _folder_faults(values: dict[str, Any]) -> list[Fault]:
         return [Fault("GATEWAY_KEY_DIR", line, missing=True)]
     values["key_dir"] = str(Path(folder).absolute())  # the same, wherever the app may go
     try:
-        require_crypto(f"GATEWAY_ALGORITHM is {algorithm!r}, which")
+        extras.require("crypto", f"GATEWAY_ALGORITHM is {algorithm!r}, which")
         values["key_ring"] = read_folder(Path(folder), algorithm, values["key_activation_sec"])
     except ConfigError as error:
         return [Fault("GATEWAY_KEY_DIR", line) for line in error.faults]

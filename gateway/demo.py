@@ -23,16 +23,22 @@ This is the demo app behind an authentication gateway. This page is public; what
   GET /health-of-app   public too
   GET /secret          answers the token to use next
   GET /whoami          answers what the gateway told the app about you
-  GET /auth/health     the gateway's own, which the app never sees
+  POST /auth           the gateway's own, which the app never sees: log in
+  POST /auth/revoke    log out
+  GET /auth/health     says whether the gateway serves
 
-Make a token for uid 12, in the folder in which the gateway was started (after `make run` the command
-is .venv/bin/gateway):
+Log in as the user that `make run` or `gateway init` has made for you:
+
+  curl -d '{"uid": "admin", "password": "..."}' {root}auth
+
+and use the token that it answers:
+
+  curl -i -H "Authorization: Bearer $TOKEN" -H "uid: admin" {root}secret
+
+Without a login, make a token for uid 12, in the folder in which the gateway was started (after `make run`
+the command is .venv/bin/gateway):
 
   TOKEN=$(gateway token create --uid 12)
-
-and use it:
-
-  curl -i -H "Authorization: Bearer $TOKEN" -H "uid: 12" {root}secret
 
 Then leave out a header, change the uid, or cut a letter off the token.
 """

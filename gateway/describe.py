@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.settings import TABLE, Settings
 from gateway.sources import CONFIG_VARIABLE, Found
-from gateway.table import Row
+from gateway.table import Row, masked
 
 _HEAD = f"""\
 # Settings of the authentication gateway, read once at start-up.
@@ -60,7 +60,7 @@ def _shown(row: Row, value: Any) -> str:
     if row.secret and value:
         secrets = [value] if isinstance(value, bytes) else value
         return f"{' and '.join(str(len(secret)) for secret in secrets)} bytes, not shown"
-    text = plain(value)
+    text = masked(value) if row.address and value else plain(value)
     default = "" if row.default_text.startswith("required") else row.default_text
     return (text or default or "none") if text.isprintable() else repr(text)
 

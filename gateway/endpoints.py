@@ -3,55 +3,109 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from werkzeug import Response
-from werkzeug.exceptions import MethodNotAllowed, NotFound
+from werkzeug import Request, Response
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 
+from gateway import jws
+from gateway.authentication import Authenticator
+from gateway.breaker import sharing
+from gateway.errors import StateUnavailableError
+from gateway.headers import UID_KEY
+from gateway.identity import Identity
 from gateway.keyfolder import LAG_SEC
 from gateway.keys import ASYMMETRIC
-from gateway.rejections import Rejection
+from gateway.login import Login
+from gateway.proxies import TrustedProxies
+from gateway.rejections import (
+    BODY_TOO_LARGE,
+    INVALID_BODY,
+    MALFORMED_BODY,
+    NOT_FOUND,
+    NOT_REVOCABLE,
+    Rejection,
+    method_not_allowed,
+    rejections,
+)
+from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
 
-_NOT_FOUND = Rejection("not_found", 404, "Not Found")
+MOST_BODY_BYTES = 64 * 1024
 
 
 class Endpoints:
-    """A WSGI app of the endpoints under the prefix; with an empty one there are none."""
+    """A WSGI app of the endpoints under the prefix; with an empty one there are none.
+
+    Args:
+        settings: the settings.
+        tokens: makes tokens, and knows the public keys.
+        authenticator: judges the credentials of those who end their session.
+        revocations: where sessions are ended; None where none can be.
+        login: where tokens are to be had; None where nowhere.
+    """
 
     # Seconds for which others may keep the key set, if keys take as long as that to be used.
     LONGEST_KEPT = 300
 
-    def __init__(self, settings: Settings, tokens: TokenCreator) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        tokens: TokenCreator,
+        authenticator: Authenticator,
+        revocations: Revocations | None = None,
+        login: Login | None = None,
+    ) -> None:
         prefix = settings.prefix
         self._prefix = prefix or None
         self._below = f"{prefix}/" if prefix else ()
         self._tokens = tokens
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._timeout = settings.state_timeout_sec
+        self._rejections = rejections(settings.status_profile)
+        self._authenticator = authenticator
         self._kept = max(0, min(self.LONGEST_KEPT, settings.key_activation_sec - LAG_SEC))
-        rules = [Rule(f"{prefix}/health", methods=["GET"], endpoint=_health)]
-        if settings.signs and settings.algorithm in ASYMMETRIC:
-            rules.append(Rule(f"{prefix}/jwks.json", methods=["GET"], endpoint=self._jwks))
+        self._parts = {"state store": revocations, "users database": login}
+        rules = self._rules(settings, revocations, login) if prefix else ()
         self._routes = Map(rules, merge_slashes=False).bind("gateway")
+
+    def _rules(
+        self, settings: Settings, revocations: Revocations | None, login: Login | None
+    ) -> Iterator[Rule]:
+        prefix = settings.prefix
+        yield _rule(f"{prefix}/health", "GET", _health)
+        yield _rule(f"{prefix}/ready", "GET", self._ready)
+        if settings.signs and settings.algorithm in ASYMMETRIC:
+            yield _rule(f"{prefix}/jwks.json", "GET", self._jwks)
+        if revocations is not None:
+            yield _rule(f"{prefix}/revoke", "POST", partial(self._revoke, revocations))
+        if login is not None:
+            yield _rule(prefix, "POST", partial(self._log_in, login))
 
     def owns(self, path: str) -> bool:
         """Tell whether a path is answered here, so that the wrapped app never sees it."""
         return path.startswith(self._below) or path == self._prefix
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer a request whose path is owned."""
+    def __call__(
+        self, environ: WSGIEnvironment, start_response: StartResponse, uid: str | None = None
+    ) -> Iterable[bytes]:
+        """Answer a request whose path is owned; `uid` is its header of that name."""
+        if uid is not None:
+            environ[UID_KEY] = uid
         return self._find(environ)(environ, start_response)
 
     def _find(self, environ: WSGIEnvironment) -> WSGIApplication:
         try:
             endpoint, _ = self._routes.match(environ["PATH_INFO"], environ["REQUEST_METHOD"])
         except NotFound:
-            return _NOT_FOUND
+            return NOT_FOUND
         except MethodNotAllowed as error:
-            allowed = ", ".join(sorted(error.valid_methods or ()))
-            return Rejection("method_not_allowed", 405, "Method Not Allowed", [("Allow", allowed)])
+            return method_not_allowed(error.valid_methods or ())
         answer: WSGIApplication = endpoint
         return answer
 
@@ -64,9 +118,102 @@ class Endpoints:
         response.add_etag()
         return response.make_conditional(environ)(environ, start_response)
 
+    def _ready(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        down = [name for name, part in self._parts.items() if part is not None and not part.is_up]
+        down += [f"keys of {issuer}" for issuer in self._tokens.issuers_without_keys()]
+        answer = _not_ready(down) if down else _answer({"status": "ok"})
+        return answer(environ, start_response)
+
+    def _log_in(
+        self, login: Login, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        return self._logged_in(login, environ)(environ, start_response)
+
+    def _logged_in(self, login: Login, environ: WSGIEnvironment) -> WSGIApplication:
+        body = _object_in(environ)
+        if isinstance(body, Rejection):
+            return body
+        uid, password = body.get("uid"), body.get("password")
+        if not isinstance(uid, int | str) or isinstance(uid, bool) or not isinstance(password, str):
+            return INVALID_BODY
+        granted = login.attempt(uid, password, self._proxies.client(environ))
+        if isinstance(granted, Rejection):
+            return granted
+        return _answer({"token": granted.token, "token_type": "Bearer", "expires_in": granted.expires_in})
+
+    def _revoke(
+        self, revocations: Revocations, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        with sharing(self._timeout):
+            answer = self._revoked(revocations, environ)
+        return answer(environ, start_response)
+
+    def _revoked(self, revocations: Revocations, environ: WSGIEnvironment) -> WSGIApplication:
+        verdict = self._authenticator.identify(environ.get("HTTP_AUTHORIZATION"), environ.get(UID_KEY))
+        if isinstance(verdict, Rejection):
+            return verdict
+        body = _object_in(environ, empty={})
+        if isinstance(body, Rejection):
+            return body
+        everything = body.get("all", False)
+        if not isinstance(everything, bool) or body.keys() - {"all"}:
+            return INVALID_BODY
+        return self._ended(revocations, verdict, everything)
+
+    def _ended(self, revocations: Revocations, identity: Identity, everything: bool) -> WSGIApplication:
+        if not everything and identity.session is None:
+            return NOT_REVOCABLE
+        try:
+            if everything:
+                revocations.end_all_of(identity)
+            else:
+                revocations.end_session(identity)
+        except StateUnavailableError as error:
+            return self._rejections[error.code]
+        response = Response(status="204 No Content", headers={"Cache-Control": "no-store"})
+        del response.headers["Content-Type"]
+        return response
+
+
+def _rule(path: str, method: str, endpoint: WSGIApplication) -> Rule:
+    return Rule(path, methods=[method], endpoint=endpoint)
+
+
+def _object_in(environ: WSGIEnvironment, empty: dict[str, Any] | None = None) -> dict[str, Any] | Rejection:
+    """Return the JSON object that is the body, `empty` for none at all, or why it is not to be read."""
+    if _has_unread_chunks(environ):
+        return MALFORMED_BODY
+    request = Request(environ)
+    if (request.content_length or 0) > MOST_BODY_BYTES:
+        return BODY_TOO_LARGE
+    request.max_content_length = MOST_BODY_BYTES + 1  # at which a stream is cut without a word
+    try:
+        body = request.get_data()
+        if len(body) > MOST_BODY_BYTES:
+            return BODY_TOO_LARGE
+        found = empty if body == b"" else jws.STRICT_JSON.decode(body.decode("utf-8"))
+    except (HTTPException, OSError, ValueError, RecursionError):  # HTTPException: the client has gone
+        return MALFORMED_BODY
+    return found if isinstance(found, dict) else MALFORMED_BODY
+
+
+def _has_unread_chunks(environ: WSGIEnvironment) -> bool:
+    """Tell whether there is a body of which the server does not say where it ends: it would count as none."""
+    is_ended = environ.get("wsgi.input_terminated") or environ.get("CONTENT_LENGTH")
+    return bool(environ.get("HTTP_TRANSFER_ENCODING")) and not is_ended
+
+
+def _answer(content: Mapping[str, Any]) -> Response:
+    headers = {"Cache-Control": "no-store"}
+    return Response(json.dumps(content), mimetype="application/json", headers=headers)
+
+
+def _not_ready(down: list[str]) -> Response:
+    response = _answer({"error": "Service Unavailable", "code": "not_ready", "down": down})
+    response.status_code = 503
+    response.headers["Retry-After"] = "5"
+    return response
+
 
 def _health(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    response = Response(
-        '{"status": "ok"}', mimetype="application/json", headers={"Cache-Control": "no-store"}
-    )
-    return response(environ, start_response)
+    return _answer({"status": "ok"})(environ, start_response)

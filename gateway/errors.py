@@ -39,6 +39,25 @@ class KeysUnavailableError(GatewayError):
     code: ClassVar[str] = "keys_unavailable"
 
 
+class StoreError(GatewayError):
+    """Nobody's fault here: what is kept elsewhere cannot be had or changed, for now.
+
+    The message says why, and names no secret. `is_down` tells that it would be no use to ask again at once.
+    """
+
+    is_down: ClassVar[bool] = True
+
+
+class StateUnavailableError(StoreError):
+    """The state store does not answer, or cannot keep what it was told."""
+
+    code: ClassVar[str] = "state_unavailable"
+
+
+class UsersUnavailableError(StoreError):
+    """The users database does not answer, or cannot keep what it was told."""
+
+
 class TokenError(GatewayError, ValueError):
     """The caller's fault: a token is not to be honoured.
 

@@ -12,17 +12,19 @@ import sys
 from typing import Any
 
 from gateway.errors import ConfigError
-from gateway.loading import faults_of_app
+from gateway.loading import faults_of_imports
 from gateway.middleware import AuthGateway
 from gateway.settings import TABLE
 from gateway.sources import Found
-from gateway.startup import renew_settings, settings_at_start
+from gateway.startup import doubts_about_state, renew_settings, settings_at_start
+from gateway.stores import urls
 from gateway.table import checked
 
 __all__ = [
     "bind",
     "control_socket_disable",
     "forwarder_headers",
+    "nworkers_changed",
     "on_reload",
     "on_starting",
     "post_worker_init",
@@ -45,7 +47,7 @@ control_socket_disable = True
 
 def _faults() -> list[str]:
     try:
-        return faults_of_app(settings_at_start().app)
+        return faults_of_imports(settings_at_start())
     except ConfigError as error:
         return list(error.faults)
 
@@ -69,18 +71,36 @@ if _checked_on_import:
 
 def on_starting(server: Any) -> None:
     """Check what could not be checked on import; what is bad ends the start with one line."""
-    if _checked_on_import:
-        return
     try:
-        _end_on_faults()
+        if not _checked_on_import:
+            _end_on_faults()
+        _end_if_unshared(server.cfg.workers)
     except SystemExit:
         if server.pidfile is not None:
             server.pidfile.unlink()
         raise
+    # A file is left to the workers, which may be another user's.
+    if urls.is_redis(settings_at_start().state_url or ""):
+        for doubt in doubts_about_state(settings_at_start()):
+            server.log.warning("%s", doubt)
+
+
+def _end_if_unshared(count: int) -> None:
+    if urls.is_memory(settings_at_start().state_url or "") and count > 1:
+        sys.exit(
+            f"GATEWAY_STATE_URL is 'memory://', which is for one worker, and there are to be {count};"
+            " it must be sqlite:///path or redis://host:port/0, or the workers one"
+        )
+
+
+def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
+    """Say that more workers than one refuse every request where each has a state of its own."""
+    if old_value is not None and urls.is_memory(settings_at_start().state_url or "") and new_value > 1:
+        server.log.error("GATEWAY_STATE_URL is 'memory://', which is for one worker: a restart with it fails")
 
 
 def post_worker_init(worker: Any) -> None:
-    """Have a worker fetch the keys of other issuers before its first request needs them."""
+    """Have a worker fetch keys and revocations before its first request needs them."""
     if isinstance(worker.wsgi, AuthGateway):
         worker.wsgi.start()
 

@@ -50,6 +50,7 @@ class Identity:
         "issuer",
         "renewal",
         "renewed",
+        "session",
         "settled_until",
         "size",
         "uid",
@@ -62,6 +63,7 @@ class Identity:
         self.issuer = facts.issuer
         self.exp = facts.exp
         self.began = facts.began
+        self.session = facts.session
         self.earliest = facts.earliest
         self.until = min(facts.expires, math.nextafter(facts.latest, math.inf), keys.ring.good_until)
         self.due = facts.due

@@ -9,8 +9,6 @@ from typing import Any, Protocol, Self
 import jwt
 from jwt.algorithms import Algorithm, has_crypto
 
-from gateway.errors import ConfigError
-
 MIN_HMAC_BYTES = 32  # RFC 7518 section 3.2
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 
@@ -64,12 +62,6 @@ if has_crypto:
 
 class UnfitKeyError(ValueError):
     """Something is not the key that it should be. The message says why, and nothing of the key."""
-
-
-def require_crypto(what: str) -> None:
-    """Raise a ConfigError that names the extra, where `what` needs it and it is missing."""
-    if not has_crypto:
-        raise ConfigError(f"{what} needs the extra crypto: pip install 'wsgi-auth-gateway[crypto]'")
 
 
 class Key:

@@ -10,13 +10,17 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from gateway import headers, keys, paths
+from gateway import headers, keys, paths, proxies
+from gateway.stores import urls
 
 MOST_MINUTES = 1_000_000_000  # some 1,900 years: a token's `exp` stays a number of 15 digits
 
 # What a uid is made of: visible ASCII, and no comma, by which servers join two headers.
 UID_CHARACTER = r"[!-+\--~]"
 
+_DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
+# One @ at most, and none behind the question mark: where user and password end must be plain.
+_DATABASE = re.compile(r"[a-z][a-z0-9_]*(\+[a-z0-9_]+)?://([!->A-~ ]*@)?[!->A-~ ]*(\?[!-?A-~ ]*)?")
 _DIGITS = re.compile(r"[0-9]{1,18}")
 _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
@@ -51,6 +55,19 @@ def whole(low: int, high: int, unit: str = "") -> Kind:
         return value
 
     return Kind(f"a whole number{unit and ' of ' + unit} from {low} to {high}", parse)
+
+
+def seconds(low: float, high: float) -> Kind:
+    """Seconds in a range, whole ones or with a fraction after a point."""
+
+    def parse(value: Any) -> float:
+        if isinstance(value, str) and _DECIMAL.fullmatch(value):
+            value = float(value)
+        if type(value) not in (int, float) or not low <= value <= high:
+            raise ValueError
+        return float(value)
+
+    return Kind(f"a number of seconds from {low:g} to {high:g}", parse)
 
 
 def text(must: str = "text", accepts: Callable[[str], object] = bool) -> Kind:
@@ -109,6 +126,20 @@ def _parse_secrets(value: Any) -> tuple[bytes, ...]:
     return tuple(_parse_secret(item) for item in items if item != "")
 
 
+def _parse_networks(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError
+    stripped = (item.strip(" ") for item in items)
+    return proxies.parse_networks(item for item in stripped if item)
+
+
+def _parse_state_url(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    return urls.check(value)
+
+
 def _parse_path(value: Any) -> str:
     path = str(os.fspath(value)) if isinstance(value, str | os.PathLike) else ""
     if not path or "\0" in path:
@@ -146,6 +177,16 @@ def _is_loopback(parts: SplitResult) -> bool:
 FLAG = Kind("true or false", _parse_flag)
 MINUTES = whole(1, MOST_MINUTES, "minutes")
 APP = text("module:callable, such as myapp.main:app", _APP.fullmatch)
+LOGIN = text("module:callable, such as myapp.login:check", _APP.fullmatch)
+STATE_URL = Kind(urls.MUST, _parse_state_url)
+USERS_URL = text(
+    "an SQLAlchemy URL, such as sqlite:///users.db or postgresql+psycopg://user:password@host/name, with"
+    " %40 for an @ and %3F for a ? in user or password",
+    _DATABASE.fullmatch,
+)
+NETWORKS = Kind(
+    "networks such as 10.0.0.0/8 or 2001:db8::/32, addresses, or unix, separated by commas", _parse_networks
+)
 PUBLIC_PATHS = Kind(
     "paths such as /health or prefixes such as /static/*, separated by commas; each begins with / and"
     " holds no other *, no //, no . or .. segment, no \\, ;, % or control character",

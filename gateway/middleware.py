@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -9,9 +10,16 @@ from gateway.authentication import Anonymous, Authenticator
 from gateway.endpoints import Endpoints
 from gateway.headers import INJECTED_KEYS, UID_KEY, Firewall, environ_key
 from gateway.identity import TOKEN_PART, Identity
+from gateway.login import Login, directory_of
+from gateway.rejections import rejections
 from gateway.responses import Announcer
+from gateway.revocations import Revocations
 from gateway.settings import Settings
+from gateway.stores import urls
+from gateway.stores.bounded import bounded_store
 from gateway.tokens import TokenCreator
+
+_log = logging.getLogger("gateway")
 
 
 class AuthGateway:
@@ -40,10 +48,13 @@ class AuthGateway:
             raise TypeError(f"app must be a WSGI callable, not {type(app).__name__}")
         settings = settings if settings is not None else Settings.from_env()
         self._app = app
+        self._unshared = urls.is_memory(settings.state_url or "")
         self._tokens = tokens if tokens is not None else TokenCreator(settings)
-        self._authenticate = Authenticator(settings, self._tokens).authenticate
+        self._revocations, self._login = _sessions(settings, self._tokens)
+        authenticator = Authenticator(settings, self._tokens, self._revocations)
+        self._authenticate = authenticator.authenticate
         self._prefix = settings.prefix or "\0"  # "" would be in every path
-        self._endpoints = Endpoints(settings, self._tokens)
+        self._endpoints = Endpoints(settings, self._tokens, authenticator, self._revocations, self._login)
         self._keep_up = self._tokens.keep_up if self._tokens.keys_change else None
         self._token_key = environ_key(settings.token_header)
         firewall = Firewall((self._token_key, *INJECTED_KEYS))
@@ -52,12 +63,18 @@ class AuthGateway:
         self._announcer = Announcer(settings.token_header) if settings.token_in_response else None
 
     def start(self) -> None:
-        """Begin to keep keys up to date in this process, as otherwise its first request does."""
+        """Fetch keys and revocations in this process, as otherwise its first request does."""
         if self._keep_up is not None:
             self._keep_up()
+        if self._revocations is not None:
+            self._revocations.start()
+        if self._login is not None:
+            self._login.start()
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, or let the app answer it."""
+        if self._unshared and environ.get("wsgi.multiprocess"):
+            return _refuse_one_of_many(environ, start_response)
         uid = environ.pop(UID_KEY, None)
         if not self._is_clean(environ):
             self._strip(environ)
@@ -66,7 +83,7 @@ class AuthGateway:
             self._keep_up()
         path = environ.get("PATH_INFO", "")
         if self._prefix in path and self._endpoints.owns(path):
-            return self._endpoints(environ, start_response)
+            return self._endpoints(environ, start_response, uid)
         if self._allow_preflight and _is_preflight(environ):
             return self._app(environ, start_response)
         verdict = self._authenticate(environ["REQUEST_METHOD"], path, environ.get("HTTP_AUTHORIZATION"), uid)
@@ -82,6 +99,25 @@ class AuthGateway:
         elif not isinstance(verdict, Anonymous):
             return verdict(environ, start_response)
         return self._app(environ, start_response)
+
+
+def _sessions(settings: Settings, tokens: TokenCreator) -> tuple[Revocations | None, Login | None]:
+    """Return where sessions are ended and where they are begun, each if the settings say so."""
+    if settings.state_url is None:
+        return None, None
+    store = bounded_store(settings)
+    revocations = Revocations(settings, store, tokens.now)
+    tokens.ended_until = revocations.ended_until
+    directory = directory_of(settings)
+    if directory is None:
+        return revocations, None
+    return revocations, Login(settings, tokens, store, revocations, directory)
+
+
+def _refuse_one_of_many(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    """Refuse a request in one of several workers: what one ends, the others would accept."""
+    _log.error("GATEWAY_STATE_URL is memory://, which is for one worker, and this is one of several")
+    return rejections("classic")["state_unavailable"](environ, start_response)
 
 
 def _is_preflight(environ: WSGIEnvironment) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -62,6 +63,7 @@ RULES = (
         "invalid_token",
         "A claim of the token is missing or not acceptable",
     ),
+    Rule("token_revoked", 401, "Token is revoked", "invalid_token", "The session is ended"),
     Rule(
         "uid_mismatch",
         400,
@@ -77,6 +79,14 @@ RULES = (
         None,
         "The keys of the token's issuer are missing or too old",
         retry_after=5,
+    ),
+    Rule(
+        "state_unavailable",
+        503,
+        "Service Unavailable",
+        None,
+        "The state store cannot be asked",
+        retry_after=2,
     ),
 )
 
@@ -139,3 +149,26 @@ def _challenge(rule: Rule) -> str:
     if rule.challenge is None:
         return f'Bearer realm="{REALM}"'
     return f'Bearer realm="{REALM}", error="{rule.challenge}", error_description="{rule.description}"'
+
+
+# What else the gateway's own endpoints refuse. A 401 has a challenge (RFC 9110 section 15.5.2), without an
+# error code: no token was sent.
+_BARE_CHALLENGE = (("WWW-Authenticate", f'Bearer realm="{REALM}"'),)
+NOT_FOUND = Rejection("not_found", 404, "Not Found")
+MALFORMED_BODY = Rejection("malformed_body", 400, "Bad Request", _BARE_CHALLENGE)
+INVALID_BODY = Rejection("invalid_body", 422, "Unprocessable Content")
+BODY_TOO_LARGE = Rejection("body_too_large", 413, "Content Too Large")
+WRONG_LOGIN = Rejection("wrong_login", 401, "Wrong uid or password", _BARE_CHALLENGE)
+NOT_REVOCABLE = Rejection("not_revocable", 409, "Conflict")
+LOGIN_UNAVAILABLE = Rejection("login_unavailable", 503, "Service Unavailable", (("Retry-After", "5"),))
+
+
+def method_not_allowed(allowed: Iterable[str]) -> Rejection:
+    """Return the rejection of a method where only these are allowed."""
+    return Rejection("method_not_allowed", 405, "Method Not Allowed", [("Allow", ", ".join(sorted(allowed)))])
+
+
+def too_many_attempts(wait: float) -> Rejection:
+    """Return the rejection of a login that may be tried again after so many seconds."""
+    retry_after = ("Retry-After", str(math.ceil(wait)))
+    return Rejection("too_many_attempts", 429, "Too Many Requests", [retry_after])

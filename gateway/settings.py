@@ -172,6 +172,78 @@ class Settings:
         None,
         "TOML file that says whose tokens are taken besides ours",
     )
+    state_url: str | None = row(
+        "GATEWAY_STATE_URL",
+        kinds.STATE_URL,
+        None,
+        "where revocations and counters are kept, for POST /auth/revoke and logins: memory:// (one worker),"
+        " sqlite:///path (one machine, on a disk that lasts), redis://host:port/0, rediss://,"
+        " redis+sentinel://host,host/name or redis+cluster://host,host (many machines, with the extra redis)",
+        address=True,
+    )
+    state_sync_sec: float = row(
+        "GATEWAY_STATE_SYNC_SEC",
+        kinds.seconds(0, 60),
+        1.0,
+        "seconds within which every worker knows what was revoked",
+    )
+    state_max_stale_sec: float = row(
+        "GATEWAY_STATE_MAX_STALE_SEC",
+        kinds.seconds(0, 86_400),
+        None,
+        "seconds for which a worker goes on while the store cannot be asked; from GATEWAY_STATE_SYNC_SEC",
+        default_text="10, or GATEWAY_STATE_SYNC_SEC if that is more",
+    )
+    state_timeout_sec: float = row(
+        "GATEWAY_STATE_TIMEOUT_SEC",
+        kinds.seconds(0.01, 60),
+        0.5,
+        "seconds that a request may wait for the store",
+    )
+    state_fail_open: bool = row(
+        "GATEWAY_STATE_FAIL_OPEN",
+        kinds.FLAG,
+        False,
+        "true goes on after that with what a worker knows, instead of answering 503",
+    )
+    users_url: str | None = row(
+        "GATEWAY_USERS_URL",
+        kinds.USERS_URL,
+        None,
+        "the database of those who may log in, as an SQLAlchemy URL (with the extra users)",
+        address=True,
+    )
+    login: str | None = row(
+        "GATEWAY_LOGIN",
+        kinds.LOGIN,
+        None,
+        "instead of it a function of yours, as module:callable, that is given uid and password and returns"
+        " claims, or None",
+    )
+    login_tries: int = row(
+        "GATEWAY_LOGIN_TRIES",
+        kinds.whole(1, 1_000_000),
+        5,
+        "failures allowed to a uid from one address in GATEWAY_LOGIN_WINDOW_MIN",
+    )
+    login_tries_per_address: int = row(
+        "GATEWAY_LOGIN_TRIES_PER_ADDRESS",
+        kinds.whole(1, 1_000_000),
+        50,
+        "failures allowed to one address in that time",
+    )
+    login_window_min: int = row(
+        "GATEWAY_LOGIN_WINDOW_MIN",
+        kinds.whole(1, 1_000_000, "minutes"),
+        15,
+        "the minutes for which a failure counts",
+    )
+    trusted_proxies: Sequence[str] = row(
+        "GATEWAY_TRUSTED_PROXIES",
+        kinds.NETWORKS,
+        (),
+        "networks of the proxies, or unix for a unix socket, whose X-Forwarded-For is believed",
+    )
     allow_weak_key: bool = row(
         "GATEWAY_ALLOW_WEAK_KEY",
         kinds.FLAG,

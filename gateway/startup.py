@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from gateway.errors import ConfigError
-from gateway.loading import faults_of_app
+from collections.abc import Iterator
+
+from gateway.breaker import within
+from gateway.errors import ConfigError, StateUnavailableError, UsersUnavailableError
+from gateway.loading import faults_of_imports
 from gateway.settings import Settings
+from gateway.stores import Store
+from gateway.stores.bounded import open_store
+
+_PATIENCE_SEC = 5
 
 _in_force: list[Settings] = []  # one, as soon as they were asked for
 
@@ -27,10 +34,43 @@ def renew_settings() -> None:
     """Read the settings anew, for the workers that are started from now on.
 
     Raises:
-        ConfigError: they are faulty, or their app does not import; those of before stay in force.
+        ConfigError: they are faulty, or their app or login does not import; those of before stay in force.
     """
     renewed = Settings.from_env()
-    faults = faults_of_app(renewed.app)
+    faults = faults_of_imports(renewed)
     if faults:
         raise ConfigError(*faults)
     _in_force[:] = [renewed]
+
+
+def doubts_about_state(settings: Settings) -> Iterator[str]:
+    """Yield why revocations might be lost or not be kept, which does not keep from starting."""
+    if settings.state_url is None:
+        return
+    store = open_store(settings.state_url, settings.state_timeout_sec)
+    try:
+        yield from within(_PATIENCE_SEC, lambda: _doubts(store))
+    except (StateUnavailableError, TimeoutError) as error:
+        yield f"GATEWAY_STATE_URL: the store cannot be asked: {error or 'no answer'}"
+    finally:
+        store.close()
+
+
+def _doubts(store: Store) -> list[str]:
+    store.read(None, 1)
+    return list(store.doubts())
+
+
+def doubts_about_users(settings: Settings) -> Iterator[str]:
+    """Yield why nobody might be able to log in, which does not keep from starting."""
+    if settings.users_url is None:
+        return
+    from gateway.users import Users  # noqa: PLC0415 - of an extra
+
+    users = Users(settings.users_url)
+    try:
+        within(_PATIENCE_SEC, users.ping)
+    except (UsersUnavailableError, TimeoutError) as error:
+        yield f"GATEWAY_USERS_URL: the database cannot be asked: {error or 'no answer'}"
+    finally:
+        users.close()

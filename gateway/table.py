@@ -18,7 +18,8 @@ class Row:
     """One row of the table: a setting's variable, kind, default and meaning.
 
     `default_text` is the default in words where it depends on something else. `empty_counts` tells
-    that set but empty is a value of its own.
+    that set but empty is a value of its own. An `address` is secret save for where it leads: it may hold a
+    password.
     """
 
     variable: str
@@ -28,6 +29,7 @@ class Row:
     default_text: str
     secret: bool
     empty_counts: bool
+    address: bool
 
     @property
     def keyword(self) -> str:
@@ -61,10 +63,11 @@ def row(
     default_text: str = "",
     secret: bool = False,
     empty_counts: bool = False,
+    address: bool = False,
 ) -> Any:
     """Make a field of `Settings` that carries its row of the table."""
-    made = Row(variable, kind, default, meaning, default_text, secret, empty_counts)
-    return field(default=None, repr=not secret, metadata={"row": made})
+    made = Row(variable, kind, default, meaning, default_text, secret, empty_counts, address)
+    return field(default=None, repr=not (secret or address), metadata={"row": made})
 
 
 def rows_of(made: type) -> tuple[Row, ...]:
@@ -102,7 +105,19 @@ def _held(row: Row, value: Any, reason: str) -> str:
         if isinstance(value, str | bytes):
             return f"holds {len(value)} characters that cannot be used"
         return "holds a secret that cannot be used" if isinstance(value, list | tuple) else "is not text"
+    if row.address:
+        return f"holds an address that cannot be used{reason and ': ' + reason}"
     return f"is {shown(value)}{reason and ': ' + reason}"
+
+
+def masked(address: str) -> str:
+    """Return an address without what may be a secret in it: user, password and options."""
+    scheme, _, rest = address.partition("://")
+    if "?" in rest.rpartition("@")[0]:  # an @ of the options, or a ? of the password
+        return f"{scheme}://…"
+    place, _, options = rest.partition("?")
+    _, at, host = place.rpartition("@")
+    return f"{scheme}://{at and '…@'}{host}{options and '?…'}"
 
 
 def shown(value: Any) -> str:

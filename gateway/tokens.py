@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from gateway import jws
 from gateway.cache import TokenCache
-from gateway.claims import ForeignRules, OwnRules
+from gateway.claims import CLOCK_SKEW_SEC, SHORTEST_SEC, ForeignRules, OwnRules, uid_text
 from gateway.errors import ConfigError, InvalidClaimsError, InvalidTokenError, KeysUnavailableError
 from gateway.identity import BEARER, Identity
 from gateway.issuers import FetchedKeys
@@ -57,6 +57,8 @@ class TokenCreator:
         self._cache = TokenCache(settings.token_cache_size)
         # Returns who was verified before by an `Authorization` header, good or not any more.
         self.known: Callable[[str | None], Identity | None] = self._cache.get
+        # Returns the moment up to which all sessions of a uid were ended; set by what can end them.
+        self.ended_until: Callable[[str], float] = _never
         self._own = self._own_source(settings)
         self._issuers = self._foreign_sources(settings)
         self._changing: list[KeySource] = [source.keys for source in self._issuers.values()]
@@ -64,6 +66,7 @@ class TokenCreator:
             self._changing.append(self._own.keys)
         self._uid_claim = settings.uid_claim
         self._lifetime = settings.exp_time_min * 60
+        self._skew = max(settings.leeway_sec, CLOCK_SKEW_SEC)
         self._longest = settings.max_token_bytes
         source = {"iss": settings.issuer, "aud": settings.audience}
         self._claimed_source = {name: value for name, value in source.items() if value is not None}
@@ -100,21 +103,39 @@ class TokenCreator:
             ConfigError: nothing is issued here.
         """
         extra = {**(claims or {}), **more_claims}
-        taken = sorted(self._issued.intersection(extra))
-        if taken:
-            raise InvalidClaimsError(f"{', '.join(taken)}: issued by the gateway, so no extra claim")
         if len(extra) < len(claims or {}) + len(more_claims):
             raise InvalidClaimsError("a claim is given twice")
+        return self.begin(uid, extra, self.beginning(uid))
+
+    def begin(self, uid: int | str, claims: Mapping[str, Any], began: float) -> str:
+        """Return a token for a session of `uid` that has begun at a moment, as `beginning` tells it.
+
+        Raises:
+            InvalidClaimsError, KeysUnavailableError, ConfigError: as `create`.
+        """
+        taken = sorted(self._issued.intersection(claims))
+        if taken:
+            raise InvalidClaimsError(f"{', '.join(taken)}: issued by the gateway, so no extra claim")
         now = self.now()
         issued = {
             self._uid_claim: uid,
             **self._claimed_source,
             "iat": int(now),
             "exp": int(now) + self._lifetime,
-            "auth_time": round(now, 6),
+            "auth_time": began,
             "sid": secrets.token_urlsafe(16),
         }
-        return self._minted({**issued, **extra}, now)
+        return self._minted({**issued, **claims}, now)
+
+    def beginning(self, uid: int | str) -> float:
+        """Return when a session of `uid` begins that begins now, in seconds since 1970.
+
+        That is after the end of all its sessions before, if clocks are nearly right: both may be told by one
+        clock that has not moved on, or by those of two machines.
+        """
+        now = round(self.now(), 6)
+        ended = self.ended_until(uid_text(uid) or "")
+        return round(ended + SHORTEST_SEC, 6) if now <= ended < now + self._skew else now
 
     def refresh(self, token: str) -> str:
         """Return the token to use next: a renewed one if `token` is due, else `token` itself.
@@ -179,6 +200,12 @@ class TokenCreator:
         self._cache.add(renewed)
         identity.renewal = iat, key, renewed.bearer
         return identity.with_next(renewed.bearer)
+
+    def issuers_without_keys(self) -> list[str]:
+        """Return the names of the issuers whose keys are missing or too old."""
+        self.keep_up()
+        now = self.now()
+        return [name for name, source in self._issuers.items() if now >= source.keys.ring.good_until]
 
     def public_keys(self) -> dict[str, Any]:
         """Return the public keys by which others can verify our tokens, as a JWK set (RFC 7517 section 5)."""
@@ -250,3 +277,7 @@ class TokenCreator:
         return FixedKeys(
             *(Key.secret(secret, alg=settings.algorithm) for secret in in_use if secret is not None)
         )
+
+
+def _never(_: str) -> float:
+    return -math.inf

@@ -13,6 +13,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from gateway import ExpiredTokenError, Settings, TokenCreator, describe
 from gateway.cli import main
 from gateway.envfile import assignments, read_text
 from gateway.settings import TABLE
+from gateway.users import Users
 from tests.support import KEY, claims, forge
 
 TOKENS = TokenCreator(token_key=KEY)
@@ -133,7 +135,47 @@ def test_init_writes_settings_to_start_with(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("TOKEN_KEY")
     succeed("init")
     settings = Settings.from_env({})
-    assert settings == Settings(token_key=settings.token_key)
+    assert settings == Settings(
+        token_key=settings.token_key,
+        state_url="sqlite:///gateway-state.db",
+        users_url="sqlite:///gateway-users.db",
+    )
+
+
+def test_init_makes_a_first_user_with_a_password_that_it_shows() -> None:
+    printed = succeed("init", "--uid", "12")
+    (password,) = re.findall(
+        r"the user 12 is added, with the password (\S+), which is shown only now", printed
+    )
+    assert password not in Path("config.env").read_text()
+    with closing(Users("sqlite:///gateway-users.db")) as users:
+        assert users.check("12", password) == {}
+
+
+def test_init_leaves_a_user_that_is_there_as_it_is() -> None:
+    succeed("init")
+    assert "the user admin is there already" in succeed("init", "--file", "other.env")
+
+
+def test_init_refuses_a_uid_that_is_none_before_it_writes_anything() -> None:
+    assert fail("init", "--uid", "a,b")[0].startswith("--uid is 'a,b'; it must be")
+    assert not list(Path().iterdir())
+
+
+def test_init_makes_no_user_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.extras.find_spec", lambda module: None)
+    assert "pip install 'wsgi-auth-gateway[users]'" in succeed("init")
+    assert [path.name for path in Path().iterdir()] == ["config.env"]
+
+
+def test_init_in_another_folder_keeps_everything_there(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    succeed("init", "--file", str(folder / "config.env"))
+    assert sorted(path.name for path in folder.iterdir()) == ["config.env", "gateway-users.db"]
+    assert Settings.from_env({"GATEWAY_CONFIG": str(folder / "config.env")}).state_url == (
+        f"sqlite:///{folder}/gateway-state.db"
+    )
 
 
 def test_init_makes_another_key_each_time_and_does_not_print_it() -> None:
@@ -147,7 +189,7 @@ def test_init_makes_another_key_each_time_and_does_not_print_it() -> None:
 def test_init_writes_the_file_that_gateway_config_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_CONFIG", "other.env")
     assert succeed("init").startswith("other.env written")
-    assert [path.name for path in Path().iterdir()] == ["other.env"]
+    assert sorted(path.name for path in Path().iterdir()) == ["gateway-users.db", "other.env"]
 
 
 def test_init_leaves_a_file_that_is_there_as_it_is() -> None:
@@ -700,7 +742,13 @@ def test_serve_refuses_a_number_of_workers_on_which_gunicorn_would_fail(
 def test_the_example_of_a_file_just_made_is_the_example_of_all_settings() -> None:
     succeed("init")
     succeed("env-example", "config.env")
-    assert Path("config.env.example").read_text() == succeed("env-example")
+    example = succeed("env-example")
+    for variable in (
+        "GATEWAY_STATE_URL",
+        "GATEWAY_USERS_URL",
+    ):  # which it sets, and TOKEN_KEY is set in any case
+        example = example.replace(f"#{variable}=", f"{variable}=")
+    assert Path("config.env.example").read_text() == example
 
 
 def test_a_default_that_was_changed_is_blanked_in_a_comment_too() -> None:

@@ -93,7 +93,7 @@ def test_the_algorithm_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_extra_must_be_installed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.keys.has_crypto", False)
+    monkeypatch.setattr("gateway.extras.find_spec", lambda module: None)
     assert fail("keys", *command) == [
         "GATEWAY_ALGORITHM is 'EdDSA', which needs the extra crypto: pip install 'wsgi-auth-gateway[crypto]'"
     ]

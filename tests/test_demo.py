@@ -36,7 +36,9 @@ def visitor() -> Visitor:
 def test_the_welcome_page_is_public_and_says_how_to_call_the_rest(visitor: Visitor) -> None:
     answer = visitor.get("/", signed_in=False)
     assert (answer.status_int, answer.content_type) == (200, "text/plain")
-    assert 'curl -i -H "Authorization: Bearer $TOKEN" -H "uid: 12" http://localhost:80/secret' in answer.text
+    assert (
+        'curl -i -H "Authorization: Bearer $TOKEN" -H "uid: admin" http://localhost:80/secret' in answer.text
+    )
 
 
 def test_the_health_page_is_public(visitor: Visitor) -> None:

@@ -61,7 +61,7 @@ def write_app(source: str) -> str:
 
 
 def start(conf: ModuleType, pidfile: Pidfile | None = None) -> None:
-    conf.on_starting(SimpleNamespace(pidfile=pidfile))
+    conf.on_starting(SimpleNamespace(pidfile=pidfile, cfg=SimpleNamespace(workers=2)))
 
 
 def fault_of_start(conf: Conf, **environ: str) -> str:
@@ -96,6 +96,7 @@ def test_every_name_for_gunicorn_is_exported_and_no_other(conf: Conf) -> None:
         "bind",
         "control_socket_disable",
         "forwarder_headers",
+        "nworkers_changed",
         "on_reload",
         "on_starting",
         "post_worker_init",

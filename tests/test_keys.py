@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from gateway import ConfigError
 from gateway.keys import (
     ASYMMETRIC,
     SYMMETRIC,
@@ -29,7 +28,6 @@ from gateway.keys import (
     KeyRing,
     UnfitKeyError,
     fits,
-    require_crypto,
 )
 from tests.support import KEY
 
@@ -365,20 +363,6 @@ def test_a_point_under_which_any_signature_passes_is_refused(y: int, sign: int) 
 )
 def test_a_jwk_fits_by_its_type_and_curve(jwk: dict[str, Any], fitting: set[str]) -> None:
     assert {alg for alg in ASYMMETRIC if fits(jwk, alg)} == fitting
-
-
-# The extra
-
-
-def test_asymmetric_keys_need_an_extra_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.keys.has_crypto", False)
-    with pytest.raises(ConfigError) as caught:
-        require_crypto("ES256")
-    assert caught.value.faults == ("ES256 needs the extra crypto: pip install 'wsgi-auth-gateway[crypto]'",)
-
-
-def test_the_extra_is_here() -> None:
-    require_crypto("ES256")
 
 
 # Rings

@@ -14,29 +14,62 @@ import gateway
 PACKAGE = Path(gateway.__file__).parent
 # Bottom up: a module imports only from those before it.
 LAYERS = [
-    *("errors", "forks", "keys", "paths", "headers", "envfile", "kinds", "table", "sources"),
-    *("keyfolder", "policyfile", "crosschecks", "settings", "describe"),
+    *(
+        "errors",
+        "forks",
+        "breaker",
+        "extras",
+        "keys",
+        "paths",
+        "headers",
+        "proxies",
+        "envfile",
+        "stores.urls",
+    ),
+    *("kinds", "table", "sources"),
+    *("keyfolder", "policyfile", "crosschecks", "settings", "describe", "importing"),
     *("jws", "claims", "identity", "cache", "issuers", "tokens"),
-    *("rejections", "responses", "authentication", "endpoints", "middleware"),
-    *("__init__", "demo", "loading", "startup", "wsgi", "gunicorn_conf", "cli_keys", "cli"),
+    *("stores", "stores.memory", "stores.sqlite", "stores.redis", "stores.bounded", "revocations"),
+    *("passwords", "users"),
+    *("rejections", "responses", "authentication", "login", "endpoints", "middleware"),
+    *("__init__", "demo", "loading", "startup", "wsgi", "gunicorn_conf"),
+    *("cli_keys", "cli_sessions", "cli_users", "cli"),
 ]
+
+
+def path_of(module: str) -> Path:
+    """Where a module of this package is."""
+    path = PACKAGE / module.replace(".", "/")
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def names_of(imported: ast.ImportFrom) -> set[str]:
+    """The modules that are meant: what is imported from a package may be one, or stand in it."""
+    package = f"{imported.module}.".removeprefix("gateway.")
+    return {
+        f"{package}{alias.name}" if path_of(f"{package}{alias.name}").exists() else package.rstrip(".")
+        for alias in imported.names
+    }
 
 
 def imported_by(module: str) -> set[str]:
     """The modules of this package that a module imports, at its top or anywhere in it."""
     found = set()
-    for node in ast.walk(ast.parse((PACKAGE / f"{module}.py").read_text())):
-        if isinstance(node, ast.ImportFrom) and node.module == "gateway":
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("gateway."):
-            found.add(node.module.removeprefix("gateway."))
+    for node in ast.walk(ast.parse(path_of(module).read_text())):
+        if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("gateway."):
+            found |= names_of(node)
         elif isinstance(node, ast.Import):
             assert not any(alias.name.startswith("gateway") for alias in node.names)
     return found
 
 
+def modules() -> set[str]:
+    paths = (path.relative_to(PACKAGE).with_suffix("") for path in PACKAGE.rglob("*.py"))
+    return {".".join(path.parts).removesuffix(".__init__") for path in paths}
+
+
 def test_every_module_has_its_place() -> None:
-    assert sorted(LAYERS) == sorted(path.stem for path in PACKAGE.glob("*.py"))
+    assert sorted(LAYERS) == sorted(modules())
 
 
 @pytest.mark.parametrize("module", LAYERS)
@@ -52,4 +85,6 @@ def test_what_is_offered_is_there() -> None:
 def test_the_package_imports_no_more_than_its_base_dependencies() -> None:
     code = "import sys, gateway; print(*{name.partition('.')[0] for name in sys.modules})"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"gunicorn", "webtest", "flask", "django"}.intersection(printed.stdout.split())
+    assert not {"gunicorn", "webtest", "flask", "django", "redis", "sqlalchemy", "argon2"}.intersection(
+        printed.stdout.split()
+    )

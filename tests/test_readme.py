@@ -19,6 +19,7 @@ from tests.support import KEY
 README = (ROOT / "README.md").read_text("utf-8")
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SNIPPETS = FENCE.findall(README)
+SHOWN = "the-one-that-make-run-has-shown"
 END_OF_STEP = "-- end of step --"
 
 
@@ -39,11 +40,13 @@ def test_the_walk_answers_as_shown(tmp_path: Path) -> None:
     commands = tmp_path / ".venv" / "bin"
     commands.mkdir(parents=True)
     (commands / "gateway").symlink_to(SCRIPTS / "gateway")
-    run(tmp_path, commands / "gateway", "init")
+    made = run(tmp_path, commands / "gateway", "init").stdout
+    (password,) = re.findall(r"with the password (\S+),", made)
     steps = walk()
     script = "".join(f"{typed}\necho '{END_OF_STEP}'\n" for typed, _ in steps)
     with serving(tmp_path, GUNICORN, *SHIPPED, *ANY_PORT) as server:
-        done = run(tmp_path, "bash", "-c", script.replace(":8000", f":{server.port}"))
+        script = script.replace(":8000", f":{server.port}").replace(SHOWN, password)
+        done = run(tmp_path, "bash", "-c", script)
     printed = done.stdout.replace("\r", "").split(f"{END_OF_STEP}\n")
     assert len(printed) == len(steps) + 1, done.stderr
     for (typed, shown), real in zip(steps, printed, strict=False):

@@ -133,6 +133,17 @@ def test_each_setting_has_its_default() -> None:
         "key_activation_sec": 600,
         "previous_keys": (),
         "policy_file": None,
+        "state_url": None,
+        "state_sync_sec": 1.0,
+        "state_max_stale_sec": 10.0,
+        "state_timeout_sec": 0.5,
+        "state_fail_open": False,
+        "users_url": None,
+        "login": None,
+        "login_tries": 5,
+        "login_tries_per_address": 50,
+        "login_window_min": 15,
+        "trusted_proxies": (),
         "allow_weak_key": False,
         "issuers": (),
         "key_ring": None,
@@ -722,21 +733,21 @@ def test_an_issuer_may_not_bear_our_own_name(policy: str) -> None:
 
 
 def test_an_asymmetric_algorithm_needs_the_extra(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.keys.has_crypto", False)
+    monkeypatch.setattr("gateway.extras.find_spec", lambda module: None)
     assert fault_of(lambda: Settings(algorithm="ES256", key_dir=str(folder))) == (
         "GATEWAY_ALGORITHM is 'ES256', which needs the extra crypto: pip install 'wsgi-auth-gateway[crypto]'"
     )
 
 
 def test_issuers_need_the_extra(policy: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.keys.has_crypto", False)
+    monkeypatch.setattr("gateway.extras.find_spec", lambda module: None)
     assert fault_of(lambda: made(policy_file=policy)) == (
         "GATEWAY_POLICY_FILE: an issuer needs the extra crypto: pip install 'wsgi-auth-gateway[crypto]'"
     )
 
 
 def test_hmac_needs_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.keys.has_crypto", False)
+    monkeypatch.setattr("gateway.extras.find_spec", lambda module: None)
     assert made(previous_keys=[KEY]).signs
 
 

@@ -30,8 +30,10 @@ SOURCES = (
 IMPORT_ALL = """\
 import importlib, pkgutil, gateway
 for module in pkgutil.walk_packages(gateway.__path__, "gateway."):
-    importlib.import_module(module.name)
+    if module.name not in ("gateway.passwords", "gateway.users", "gateway.stores.redis"):
+        importlib.import_module(module.name)
 """
+NEEDS = {"redis": ["redis"], "users": ["passwords", "users"]}  # modules of an extra's own
 
 
 class Bare(NamedTuple):

@@ -1,0 +1,116 @@
+"""The `gateway sessions` commands, and what ends sessions for other commands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+from gateway.claims import uid_text
+from gateway.errors import ConfigError
+from gateway.revocations import MOST_READ, Revocations
+from gateway.settings import Settings
+from gateway.stores import JTI, SID, UID, Revocation, Store, urls
+from gateway.stores.bounded import open_store
+
+_TIMEOUT_SEC: Final = 5  # a person waits longer than a request
+
+
+@click.group()
+def sessions() -> None:
+    """End sessions, of one user or one by one, and list what was ended.
+
+    All workers of all machines that share GATEWAY_STATE_URL know it within GATEWAY_STATE_SYNC_SEC.
+    """
+
+
+@sessions.command("revoke")
+@click.option("--uid", help="End every session of this uid that has begun so far.")
+@click.option("--sid", help="End one session, by the claim sid of its tokens.")
+@click.option("--jti", help="End one session of tokens without sid, by their claim jti.")
+@click.option("--issuer", help="Whose tokens they are, by iss, if not our own.")
+def revoke(uid: str | None, sid: str | None, jti: str | None, issuer: str | None) -> None:
+    """End every session of a uid, or one session.
+
+    For example: gateway sessions revoke --uid 12
+    """
+    named = {kind: value for kind, value in ((UID, uid), (SID, sid), (JTI, jti)) if value is not None}
+    if len(named) != 1:
+        raise ConfigError("nothing is revoked: give one of --uid, --sid and --jti")
+    ((kind, value),) = named.items()
+    settings = Settings.from_env()
+    _check(settings, issuer, kind, value)
+    _revocations(settings).end_named(issuer, kind, value)
+    click.echo(_said(kind, value, settings))
+
+
+@sessions.command("list-revoked")
+def list_revoked() -> None:
+    """List what was ended and may still be alive somewhere, the oldest first."""
+    for each in _live(_store(Settings.from_env()), time.time()):
+        source = f"  of {each.issuer}" if each.issuer else ""
+        value = each.value if each.value.isprintable() else repr(each.value)
+        times = f"revoked {_utc(each.moment)}  kept until {_utc(each.expires)}"
+        click.echo(f"{each.kind}  {value}  {times}{source}")
+
+
+def end_sessions(settings: Settings, uid: str) -> None:
+    """End every session of a uid of ours that has begun so far, and say so; or say that they live on.
+
+    Raises:
+        StateUnavailableError: the store could not be made to keep that.
+    """
+    if settings.state_url is None or urls.is_memory(settings.state_url):
+        until = _utc(time.time() + settings.max_session_min * 60)
+        reason = "is not set" if settings.state_url is None else "is memory://"
+        click.echo(f"GATEWAY_STATE_URL {reason}: sessions of {uid} live on, until {until} at the latest")
+        return
+    _revocations(settings).end_named(None, UID, uid)
+    click.echo(_said(UID, uid, settings))
+
+
+def _said(kind: str, value: str, settings: Settings) -> str:
+    value = value if value.isprintable() else repr(value)
+    what = f"every session of {value} that had begun" if kind == UID else f"the session {value}"
+    return f"{what} is ended; all workers know it within {settings.state_sync_sec:g} seconds"
+
+
+def _check(settings: Settings, issuer: str | None, kind: str, value: str) -> None:
+    known = [rules.issuer for rules in settings.issuers]
+    if issuer is not None and issuer not in known:
+        raise ConfigError(f"--issuer is {issuer!r}; it must be one of {', '.join(known) or 'none'}")
+    if not value or (kind == UID and uid_text(value) is None):
+        must = "1 to 255 visible ASCII characters without a comma" if kind == UID else "text"
+        raise ConfigError(f"--{kind} is {value!r}; it must be {must}")
+
+
+def _store(settings: Settings) -> Store:
+    if settings.state_url is None:
+        raise ConfigError(f"GATEWAY_STATE_URL is not set; it must be {urls.MUST}")
+    if urls.is_memory(settings.state_url):
+        raise ConfigError(
+            "GATEWAY_STATE_URL is 'memory://', which no other process can reach; it must be"
+            " sqlite:///path or redis://host:port/0"
+        )
+    return open_store(settings.state_url, max(settings.state_timeout_sec, _TIMEOUT_SEC))
+
+
+def _revocations(settings: Settings) -> Revocations:
+    revocations = Revocations(settings, _store(settings), time.time)
+    revocations.start()  # all there is, so that a uid's moment is later than that of the last time
+    return revocations
+
+
+def _live(store: Store, now: float) -> Iterator[Revocation]:
+    position, more = None, True
+    while more:
+        batch = store.read(position, MOST_READ)
+        yield from (each for each in batch.revocations if each.expires > now)
+        position, more = batch.position, batch.more
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

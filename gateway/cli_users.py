@@ -1,0 +1,475 @@
+"""The `gateway users` commands, which keep the table of those who may log in."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import secrets
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+import click
+
+from gateway import jws, kinds
+from gateway.cli_sessions import end_sessions
+from gateway.envfile import shown
+from gateway.errors import ConfigError, GatewayError, StoreError
+from gateway.settings import TABLE, Settings, faults_of
+from gateway.sources import Found
+from gateway.tokens import TokenCreator
+
+if TYPE_CHECKING:
+    from gateway.users import User, Users
+
+T = TypeVar("T")
+
+SHORT: Final = 8  # characters under which a password is warned of (NIST SP 800-63B section 3.1.1)
+
+_SHORT_PASSWORD = f"the password has fewer than {SHORT} characters"
+_STATE = "GATEWAY_STATE_URL"
+_RANDOM_BYTES = 12  # of a password that is made here
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3
+_NEEDED = ("uid", "password")
+_COLUMNS = (*_NEEDED, "scope", "claims")
+_HEADER = "uid,password and, where wanted, scope and claims"
+_TO_LINE_START = "\r\x1b[K"
+
+
+class _Row(NamedTuple):
+    """A row of a CSV file: the line on which it begins, and its fields, or why it has none."""
+
+    line: int
+    fields: Sequence[str]
+    fault: str = ""
+
+
+class _Newcomer(NamedTuple):
+    """Somebody to be added."""
+
+    uid: str
+    password: str
+    claims: Mapping[str, Any]
+
+
+@dataclass
+class _Directory:
+    """The users, and who tells what may go into a token."""
+
+    settings: Settings
+    users: Users
+    tokens: TokenCreator
+
+    @classmethod
+    @contextmanager
+    def opened(cls) -> Iterator[_Directory]:
+        """Yield the one that the settings name.
+
+        Raises:
+            ConfigError: a setting is missing or wrong, or the extra is not installed.
+        """
+        settings = _settings()
+        if settings.users_url is None:
+            raise ConfigError(f"GATEWAY_USERS_URL is not set; it must be {kinds.USERS_URL.must}")
+        from gateway.users import Users  # noqa: PLC0415 - of an extra, which the settings have asked for
+
+        users = Users(settings.users_url)
+        try:
+            yield cls(settings, users, TokenCreator(settings))
+        finally:
+            users.close()
+
+    def user(self, uid: str) -> User:
+        """Return a user.
+
+        Raises:
+            GatewayError: there is no such.
+        """
+        return _known(self.users.get(uid), uid)
+
+    def check_claims(self, uid: str, claims: Mapping[str, Any]) -> None:
+        """Make a token with these claims, and throw it away.
+
+        Raises:
+            InvalidClaimsError: no token could be made at a login.
+        """
+        from gateway.users import uid_claim  # noqa: PLC0415
+
+        self.tokens.create(uid_claim(uid), claims)
+
+    def changed(self, uid: str, change: str) -> None:
+        """Say that a user was changed, and end the sessions that began before.
+
+        Raises:
+            GatewayError: they live on.
+        """
+        click.echo(f"{uid} {change}")
+        try:
+            end_sessions(self.settings, uid)
+        except GatewayError as error:
+            command = f"gateway sessions revoke --uid {shlex.quote(uid)}"
+            line = f"{uid} {change}, but the sessions of {uid} live on: {error}"
+            raise GatewayError(f"{line}; {command} ends them") from error
+
+
+def _settings() -> Settings:
+    """Read the settings, whether or not there is a state store, without which nobody logs in yet.
+
+    Raises:
+        ConfigError: a setting is missing or wrong.
+    """
+    found = Found.in_environment(TABLE, os.environ)
+    wrong = [fault for fault in faults_of(found) if not (fault.variable == _STATE and fault.missing)]
+    if wrong:
+        raise ConfigError(*(fault.line for fault in wrong))
+    return Settings(**{"state_url": "memory://", **found.given})
+
+
+@click.group()
+def users() -> None:
+    """Keep those who may log in, in the database of GATEWAY_USERS_URL.
+
+    No password is ever an argument: it is asked for, or is the first line of standard input.
+    """
+
+
+_generate = click.option("--generate", is_flag=True, help="Make a random password, and print it once.")
+_claims = click.option(
+    "--claim", "claims", multiple=True, metavar="NAME=VALUE", help="An extra claim; VALUE is JSON, else text."
+)
+_scopes = click.option(
+    "--scope", "scopes", multiple=True, help="A scope; all of them make up the claim `scope`."
+)
+
+
+@users.command("add")
+@click.argument("uid")
+@_claims
+@_scopes
+@_generate
+def add(uid: str, claims: tuple[str, ...], scopes: tuple[str, ...], generate: bool) -> None:
+    """Add a user, who can log in at once."""
+    with _Directory.opened() as directory:
+        extra = _extra(claims, scopes)
+        directory.check_claims(uid, extra)
+        password = _new_password(generate)
+        directory.users.add(uid, password, extra)
+    click.echo(f"{uid} added")
+    _show_generated(generate, password)
+
+
+@users.command("list")
+def list_() -> None:
+    """List the users, and the extra claims that go into their tokens."""
+    with _Directory.opened() as directory:
+        found = list(directory.users.all())
+    width = max((len(user.uid) for user in found), default=0)
+    for user in found:
+        state = "disabled" if user.disabled else "enabled"
+        click.echo(f"{user.uid:<{width}}  {state:<8}  {_utc(user.created)}  {json.dumps(user.claims)}")
+
+
+@users.command("passwd")
+@click.argument("uid")
+@_generate
+def passwd(uid: str, generate: bool) -> None:
+    """Give a user another password, and end every session of that user."""
+    with _Directory.opened() as directory:
+        directory.user(uid)
+        password = _new_password(generate)
+        _known(directory.users.set_password(uid, password), uid)
+        _show_generated(generate, password)
+        directory.changed(uid, "has another password")
+
+
+@users.command("disable")
+@click.argument("uid")
+def disable(uid: str) -> None:
+    """Let a user log in no more, and end every session of that user."""
+    with _Directory.opened() as directory:
+        _known(directory.users.set_disabled(uid, True), uid)
+        directory.changed(uid, "is disabled")
+
+
+@users.command("enable")
+@click.argument("uid")
+def enable(uid: str) -> None:
+    """Let a user log in again."""
+    with _Directory.opened() as directory:
+        _known(directory.users.set_disabled(uid, False), uid)
+    click.echo(f"{uid} is enabled")
+
+
+@users.command("remove")
+@click.argument("uid")
+def remove(uid: str) -> None:
+    """Remove a user, and end every session of that user."""
+    with _Directory.opened() as directory:
+        _known(directory.users.remove(uid), uid)
+        directory.changed(uid, "is removed")
+
+
+@users.command("claims")
+@click.argument("uid")
+@_claims
+@_scopes
+@click.option("--remove", "removed", multiple=True, metavar="NAME", help="Take a claim out.")
+def claims_(uid: str, claims: tuple[str, ...], scopes: tuple[str, ...], removed: tuple[str, ...]) -> None:
+    """Change the extra claims of a user, and end every session of that user; alone, show them.
+
+    A claim that is not named stays as it is; --scope replaces all scopes.
+    """
+    with _Directory.opened() as directory:
+        known = directory.user(uid).claims
+        if claims or scopes or removed:
+            changed = _with_changes(known, _extra(claims, scopes), removed)
+            directory.check_claims(uid, changed)
+            _known(directory.users.set_claims(uid, changed), uid)
+            directory.changed(uid, "has other claims")
+        else:
+            click.echo(json.dumps(known, indent=2))
+
+
+@users.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
+def import_(file: Path) -> None:
+    """Add the users of a CSV file, or of standard input for -.
+
+    Its header names the columns uid, password and, where wanted, scope (separated by spaces) and claims (a
+    JSON object). What is wrong with a row is told, by its line, and keeps no other from being added.
+    """
+    with _Directory.opened() as directory:
+        columns, rows = _read_csv(file)
+        done = _Import(directory, columns)
+        with _progress(rows) as shown_rows:
+            done.run(shown_rows)
+    click.echo(f"{done.added} added, {done.refused} not")
+    if done.refused:
+        raise click.exceptions.Exit(1)
+
+
+@dataclass
+class _Import:
+    """Adds rows, and counts those that were added and those that were not."""
+
+    directory: _Directory
+    columns: Sequence[str]
+    added: int = 0
+    refused: int = 0
+    lines: dict[str, int] = field(default_factory=dict)  # on which those stand who were added
+
+    def run(self, rows: Iterable[_Row]) -> None:
+        """Add all rows.
+
+        Raises:
+            StoreError: the database can be asked no more; how far it came was told.
+        """
+        for row in rows:
+            try:
+                self._add(row)
+            except StoreError:
+                _tell(f"{self.added} added, {self.refused} not, before line {row.line}")
+                raise
+            except GatewayError as error:
+                self.refused += 1
+                _tell(f"line {row.line}: {error}")
+
+    def _add(self, row: _Row) -> None:
+        who = self._newcomer(row)
+        if who.uid in self.lines:
+            raise GatewayError(f"{who.uid!r} stands on line {self.lines[who.uid]} already")
+        self.directory.check_claims(who.uid, who.claims)
+        self.directory.users.add(*who)
+        self.lines[who.uid] = row.line
+        self.added += 1
+        if _is_short(who.password):
+            _tell(f"warning: line {row.line}: {_SHORT_PASSWORD}")
+
+    def _newcomer(self, row: _Row) -> _Newcomer:
+        if row.fault:
+            raise GatewayError(row.fault)
+        if len(row.fields) != len(self.columns):
+            raise GatewayError(f"there are {len(row.fields)} fields, and {len(self.columns)} in the header")
+        found = dict(zip(self.columns, row.fields, strict=True))
+        claims = _json_object(found.get("claims") or "{}")
+        return _Newcomer(
+            found["uid"], found["password"], _with_scopes(claims, found.get("scope", "").split())
+        )
+
+
+def _read_csv(file: Path) -> tuple[Sequence[str], list[_Row]]:
+    """Return the columns and the rows of a file.
+
+    Raises:
+        GatewayError: it cannot be read, or has another header; nothing that stands there is in the message.
+    """
+    name = "standard input" if str(file) == "-" else shown(file)
+    rows = _rows(_text_of(file, name))
+    header = next(rows, _Row(1, ()))
+    columns = header.fields
+    if not set(_NEEDED) <= set(columns) <= set(_COLUMNS) or len(set(columns)) < len(columns):
+        raise GatewayError(f"{name}, line {header.line}: the header must be {_HEADER}")
+    return columns, list(rows)
+
+
+def _text_of(file: Path, name: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise GatewayError(f"{name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise GatewayError(f"{name}, line {line}: not UTF-8; it must be saved as UTF-8") from None
+
+
+def _rows(text: str) -> Iterator[_Row]:
+    """Yield the rows that are not blank."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield _Row(line, (), f"it is no CSV: {error}")
+        else:
+            if fields:
+                yield _Row(line, fields)
+
+
+@contextmanager
+def _progress(rows: Sequence[_Row]) -> Iterator[Iterable[_Row]]:
+    """Yield the rows, and show on a terminal how many of them are done."""
+    if not sys.stderr.isatty():
+        yield rows
+        return
+    with click.progressbar(rows, label="Adding users", file=sys.stderr) as bar:
+        yield bar
+
+
+def _tell(line: str) -> None:
+    """Print a line to standard error, over the progress bar if there is one."""
+    click.echo(f"{_TO_LINE_START if sys.stderr.isatty() else ''}{line}", err=True)
+
+
+def _new_password(generate: bool) -> str:
+    """Return a random password, or the one that is typed or comes by standard input.
+
+    Raises:
+        GatewayError: none came.
+    """
+    if generate:
+        return secrets.token_urlsafe(_RANDOM_BYTES)
+    password = _typed() if sys.stdin.isatty() else _first_line()
+    if _is_short(password):
+        click.echo(f"warning: {_SHORT_PASSWORD}", err=True)
+    return password
+
+
+def _typed() -> str:
+    typed: str = click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
+    return typed
+
+
+def _first_line() -> str:
+    line = sys.stdin.buffer.readline().removesuffix(b"\n").removesuffix(b"\r")
+    if not line:
+        raise GatewayError("no password was given; it must be the first line of standard input")
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        raise GatewayError("the password is not UTF-8") from None
+
+
+def _is_short(password: str) -> bool:
+    return len(password) < SHORT
+
+
+def _show_generated(generate: bool, password: str) -> None:
+    if generate:
+        click.echo(f"password  {password}")
+
+
+def _extra(claims: Iterable[str], scopes: Iterable[str]) -> dict[str, Any]:
+    """Return the claims of the options.
+
+    Raises:
+        GatewayError: one is given twice, or is no scope.
+    """
+    given = list(map(claim, claims))
+    extra = dict(given)
+    if len(extra) < len(given):
+        raise GatewayError("a claim is given twice")
+    return _with_scopes(extra, scopes)
+
+
+def claim(text: str) -> tuple[str, Any]:
+    """Read an extra claim from an argument: NAME=VALUE, where VALUE is JSON or else text."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise click.BadParameter(f"{text!r} must be NAME=VALUE", param_hint="--claim")
+    try:
+        return name, jws.STRICT_JSON.decode(value)
+    except (ValueError, RecursionError):
+        return name, value
+
+
+def _with_scopes(claims: dict[str, Any], scopes: Iterable[str]) -> dict[str, Any]:
+    """Return the claims with these scopes as one of them (RFC 8693 section 4.2)."""
+    scopes = list(dict.fromkeys(scopes))
+    if not scopes:
+        return claims
+    if "scope" in claims:
+        raise GatewayError("the claim scope is given twice")
+    if not all(map(_SCOPE.fullmatch, scopes)):
+        raise GatewayError('a scope must be visible ASCII characters without " and \\')
+    return {**claims, "scope": " ".join(scopes)}
+
+
+def _with_changes(
+    known: Mapping[str, Any], given: Mapping[str, Any], removed: Iterable[str]
+) -> dict[str, Any]:
+    """Return the known claims without those removed, and with those given.
+
+    Raises:
+        GatewayError: one that is to be removed is not known, or is given.
+    """
+    for name in removed:
+        if name in given:
+            raise GatewayError(f"the claim {name!r} is both given and removed")
+        if name not in known:
+            raise GatewayError(f"there is no claim {name!r}; there is {', '.join(known) or 'none'}")
+    return {**{name: value for name, value in known.items() if name not in removed}, **given}
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    with suppress(ValueError, RecursionError):
+        found = jws.STRICT_JSON.decode(text)
+        if isinstance(found, dict):
+            return found
+    raise GatewayError("claims must be a JSON object")
+
+
+def _known(found: T | None, uid: str) -> T:
+    """Return what was found of a user.
+
+    Raises:
+        GatewayError: nothing was.
+    """
+    if not found:
+        raise GatewayError(f"there is no user {uid!r}")
+    return found
+
+
+def _utc(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

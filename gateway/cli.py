@@ -35,8 +35,7 @@ from gateway.rejections import Rejection, status_line
 from gateway.revocations import Revocations
 from gateway.settings import TABLE, Settings, faults_of
 from gateway.sources import CONFIG_FILE, CONFIG_VARIABLE, Found
-from gateway.startup import doubts_about_state, doubts_about_users
-from gateway.stores import urls
+from gateway.startup import doubts_about_state, doubts_about_users, faults_of_sharing
 from gateway.stores.bounded import bounded_store
 from gateway.tokens import TokenCreator
 
@@ -171,7 +170,7 @@ def check(location: str | None) -> None:
         *_exposed_file(found),
         *_unused_secrets(settings),
         *_movable_path(location),
-        *_unshared_state(settings),
+        *faults_of_sharing(settings, settings.web_concurrency),
         *doubts_about_state(settings),
         *doubts_about_users(settings),
     ]
@@ -201,12 +200,6 @@ def _unused_secrets(settings: Settings) -> Iterator[str]:
             yield f"{variable} is not used with {settings.algorithm}"
     elif settings.previous_keys and settings.token_key is None:
         yield "GATEWAY_PREVIOUS_KEYS is not used without TOKEN_KEY"
-
-
-def _unshared_state(settings: Settings) -> Iterator[str]:
-    if urls.is_memory(settings.state_url or "") and settings.web_concurrency > 1:
-        count = settings.web_concurrency
-        yield f"GATEWAY_STATE_URL is memory://, which is for one worker, and WEB_CONCURRENCY is {count}"
 
 
 def _movable_path(location: str | None) -> Iterator[str]:

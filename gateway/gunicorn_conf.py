@@ -16,7 +16,7 @@ from gateway.loading import faults_of_imports
 from gateway.middleware import AuthGateway
 from gateway.settings import TABLE
 from gateway.sources import Found
-from gateway.startup import doubts_about_state, renew_settings, settings_at_start
+from gateway.startup import doubts_about_state, faults_of_sharing, renew_settings, settings_at_start
 from gateway.stores import urls
 from gateway.table import checked
 
@@ -74,7 +74,8 @@ def on_starting(server: Any) -> None:
     try:
         if not _checked_on_import:
             _end_on_faults()
-        _end_if_unshared(server.cfg.workers)
+        for fault in faults_of_sharing(settings_at_start(), server.cfg.workers):
+            sys.exit(fault)
     except SystemExit:
         if server.pidfile is not None:
             server.pidfile.unlink()
@@ -85,18 +86,11 @@ def on_starting(server: Any) -> None:
             server.log.warning("%s", doubt)
 
 
-def _end_if_unshared(count: int) -> None:
-    if urls.is_memory(settings_at_start().state_url or "") and count > 1:
-        sys.exit(
-            f"GATEWAY_STATE_URL is 'memory://', which is for one worker, and there are to be {count};"
-            " it must be sqlite:///path or redis://host:port/0, or the workers one"
-        )
-
-
 def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
-    """Say that more workers than one refuse every request where each has a state of its own."""
-    if old_value is not None and urls.is_memory(settings_at_start().state_url or "") and new_value > 1:
-        server.log.error("GATEWAY_STATE_URL is 'memory://', which is for one worker: a restart with it fails")
+    """Say what is wrong with more workers, which gunicorn starts all the same."""
+    if old_value is not None:
+        for fault in faults_of_sharing(settings_at_start(), new_value):
+            server.log.error("%s", fault)
 
 
 def post_worker_init(worker: Any) -> None:
@@ -111,7 +105,7 @@ def on_reload(server: Any) -> None:
         server.log.error("with --preload changed settings take a restart; those of before stay in force")
         return
     try:
-        renew_settings()
+        renew_settings(server.cfg.workers)
     except ConfigError as error:
         for fault in error.faults:
             server.log.error("%s; the settings of before stay in force", fault)

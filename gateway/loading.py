@@ -8,9 +8,9 @@ from typing import IO, NoReturn
 from wsgiref.types import WSGIApplication
 
 from gateway import demo
+from gateway.directory import load_login
 from gateway.errors import ConfigError
 from gateway.importing import imported
-from gateway.login import load_login
 from gateway.middleware import AuthGateway
 from gateway.settings import Settings
 

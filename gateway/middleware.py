@@ -7,10 +7,11 @@ from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from gateway.authentication import Anonymous, Authenticator
+from gateway.directory import directory_of
 from gateway.endpoints import Endpoints
 from gateway.headers import INJECTED_KEYS, UID_KEY, Firewall, environ_key
 from gateway.identity import TOKEN_PART, Identity
-from gateway.login import Login, directory_of
+from gateway.login import Login
 from gateway.rejections import rejections
 from gateway.responses import Announcer
 from gateway.revocations import Revocations

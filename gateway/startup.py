@@ -8,7 +8,7 @@ from gateway.breaker import within
 from gateway.errors import ConfigError, StateUnavailableError, UsersUnavailableError
 from gateway.loading import faults_of_imports
 from gateway.settings import Settings
-from gateway.stores import Store
+from gateway.stores import Store, urls
 from gateway.stores.bounded import open_store
 
 _PATIENCE_SEC = 5
@@ -30,17 +30,29 @@ def settings_at_start() -> Settings:
     return _in_force[0]
 
 
-def renew_settings() -> None:
+def renew_settings(workers: int) -> None:
     """Read the settings anew, for the workers that are started from now on.
+
+    Args:
+        workers: how many there are to be.
 
     Raises:
         ConfigError: they are faulty, or their app or login does not import; those of before stay in force.
     """
     renewed = Settings.from_env()
-    faults = faults_of_imports(renewed)
+    faults = [*faults_of_imports(renewed), *faults_of_sharing(renewed, workers)]
     if faults:
         raise ConfigError(*faults)
     _in_force[:] = [renewed]
+
+
+def faults_of_sharing(settings: Settings, workers: int) -> Iterator[str]:
+    """Yield why so many workers cannot have one state between them."""
+    if urls.is_memory(settings.state_url or "") and workers > 1:
+        yield (
+            f"GATEWAY_STATE_URL is 'memory://', which is for one worker, and there are to be {workers};"
+            " it must be sqlite:///path or redis://host:port/0, or the workers one"
+        )
 
 
 def doubts_about_state(settings: Settings) -> Iterator[str]:

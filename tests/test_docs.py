@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import webtest
 
-from gateway import Settings
+from gateway import Settings, TokenCreator
 from tests.integration.servers import ROOT
 from tests.support import KEY
 
@@ -27,3 +29,30 @@ def test_the_policy_file_that_is_shown_is_sound(tmp_path: Path) -> None:
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text("utf-8")):
         assert (page.parent / target).exists(), target
+
+
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SESSIONS = PYTHON.findall((ROOT / "docs" / "sessions.md").read_text("utf-8"))
+
+
+def names_of(shown: str, **given: Any) -> dict[str, Any]:
+    """Run what is shown, and return its names."""
+    names: dict[str, Any] = {"__name__": "shown", **given}
+    exec(compile(shown, "sessions.md", "exec"), names)
+    return names
+
+
+def test_the_login_function_that_is_shown_knows_its_user_alone() -> None:
+    check = names_of(SESSIONS[0])["check"]
+    assert check(12, "correct horse battery staple") == {"role": "editor"}
+    assert check(12, "another") is check(13, "") is check("12", "correct horse battery staple") is None
+
+
+def test_the_login_of_the_apps_own_that_is_shown_makes_tokens() -> None:
+    known = {"known_to_my_app": lambda user, password: password == "right", "TOKEN_KEY": KEY}
+    client = webtest.TestApp(names_of(SESSIONS[1], **known)["app"])
+    form = {"user": "anna", "password": "right"}
+    token = client.post("/login", form).json["token"]
+    assert TokenCreator(token_key=KEY).decode_token(token)["role"] == "editor"
+    assert client.post("/login", form | {"password": "wrong"}, status=401)
+    client.get("/", headers={"Authorization": f"Bearer {token}", "uid": "anna"}, status=404)

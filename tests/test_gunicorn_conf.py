@@ -60,8 +60,8 @@ def write_app(source: str) -> str:
     return f"{name}:app"
 
 
-def start(conf: ModuleType, pidfile: Pidfile | None = None) -> None:
-    conf.on_starting(SimpleNamespace(pidfile=pidfile, cfg=SimpleNamespace(workers=2)))
+def start(conf: ModuleType, pidfile: Pidfile | None = None, *, workers: int = 2) -> None:
+    conf.on_starting(SimpleNamespace(pidfile=pidfile, cfg=SimpleNamespace(workers=workers), log=Log()))
 
 
 def fault_of_start(conf: Conf, **environ: str) -> str:
@@ -252,4 +252,52 @@ def test_a_reload_of_what_was_loaded_before_the_fork_says_that_it_changes_nothin
 
 def server(log: object, *, preload: bool = False) -> SimpleNamespace:
     """What a reload sees of gunicorn's master."""
-    return SimpleNamespace(log=log, cfg=SimpleNamespace(preload_app=preload))
+    return SimpleNamespace(log=log, cfg=SimpleNamespace(preload_app=preload, workers=2))
+
+
+MEMORY = (
+    "GATEWAY_STATE_URL is 'memory://', which is for one worker, and there are to be 2;"
+    " it must be sqlite:///path or redis://host:port/0, or the workers one"
+)
+
+
+def test_state_in_memory_does_not_start_with_two_workers(conf: Conf) -> None:
+    pidfile = Pidfile()
+    with pytest.raises(SystemExit) as caught:
+        start(conf(GATEWAY_STATE_URL="memory://"), pidfile)
+    assert caught.value.code == MEMORY
+    assert not pidfile.there
+
+
+def test_state_in_memory_starts_with_one_worker(conf: Conf) -> None:
+    start(conf(GATEWAY_STATE_URL="memory://"), workers=1)
+
+
+def test_a_second_worker_of_a_state_in_memory_is_told_of(conf: Conf) -> None:
+    configuration, log = conf(GATEWAY_STATE_URL="memory://"), Log()
+    start(configuration, workers=1)
+    configuration.nworkers_changed(server(log), 1, None)
+    configuration.nworkers_changed(server(log), 2, 1)
+    assert log.errors == [MEMORY]
+
+
+def test_a_reload_with_state_in_the_memory_of_two_goes_on_with_the_settings_of_before(conf: Conf) -> None:
+    configuration, log = conf(), Log()
+    start(configuration)
+    Path("config.env").write_text("GATEWAY_STATE_URL=memory://")
+    configuration.on_reload(server(log))
+    assert settings_at_start().state_url is None
+    assert log.errors == [f"{MEMORY}; the settings of before stay in force"]
+
+
+def test_a_login_that_does_not_import_does_not_start(conf: Conf) -> None:
+    state = {"GATEWAY_STATE_URL": "sqlite:///state.db"}
+    line = fault_of_start(conf, GATEWAY_LOGIN="no_such_module:login", **state)
+    assert line.startswith("GATEWAY_LOGIN is 'no_such_module:login', which does not import")
+
+
+def test_the_master_makes_no_file_which_workers_of_another_user_could_not_open(conf: Conf) -> None:
+    """With --user it is root, and they are not."""
+    files = {"GATEWAY_STATE_URL": "sqlite:///state.db", "GATEWAY_USERS_URL": "sqlite:///users.db"}
+    start(conf(**files))
+    assert not list(Path().glob("*.db*"))

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway import ConfigError, Settings
+from gateway.directory import load_login
 from gateway.importing import imported
 from gateway.loading import faults_of_imports
-from gateway.login import load_login
 from tests.support import KEY
 from tests.test_cli import fail, run, succeed
 

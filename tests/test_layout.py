@@ -30,7 +30,7 @@ LAYERS = [
     *("keyfolder", "policyfile", "crosschecks", "settings", "describe", "importing"),
     *("jws", "claims", "identity", "cache", "issuers", "tokens"),
     *("stores", "stores.memory", "stores.sqlite", "stores.redis", "stores.bounded", "revocations"),
-    *("passwords", "users"),
+    *("passwords", "users", "directory", "throttle"),
     *("rejections", "responses", "authentication", "login", "endpoints", "middleware"),
     *("__init__", "demo", "loading", "startup", "wsgi", "gunicorn_conf"),
     *("cli_keys", "cli_sessions", "cli_users", "cli"),

@@ -18,8 +18,8 @@ import pytest
 import webtest
 
 from gateway import AuthGateway, ConfigError, Settings, passwords
+from gateway.directory import USERS_TIMEOUT_SEC
 from gateway.errors import KeysUnavailableError, StateUnavailableError
-from gateway.login import USERS_TIMEOUT_SEC
 from gateway.stores.memory import MemoryStore
 from gateway.users import Users
 from tests.support import KEY, MINUTE, NOW, Clock, Guarded, Recorder, as_bytes

@@ -33,7 +33,6 @@ for module in pkgutil.walk_packages(gateway.__path__, "gateway."):
     if module.name not in ("gateway.passwords", "gateway.users", "gateway.stores.redis"):
         importlib.import_module(module.name)
 """
-NEEDS = {"redis": ["redis"], "users": ["passwords", "users"]}  # modules of an extra's own
 
 
 class Bare(NamedTuple):
@@ -135,6 +134,39 @@ def test_the_package_works_without_an_extra(tmp_path: Path, bare: Bare) -> None:
 def test_every_module_imports_with_the_extra(tmp_path: Path, bare_server: Bare) -> None:
     imported = run(tmp_path, bare_server.python, "-W", "error", "-c", IMPORT_ALL, TOKEN_KEY=KEY)
     assert (imported.returncode, imported.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("extra", "module"), [("redis", "stores.redis"), ("users", "users"), ("users", "passwords")]
+)
+def test_a_module_of_an_extra_imports_with_it(tmp_path: Path, wheel: Path, extra: str, module: str) -> None:
+    with_extra = installed(tmp_path, wheel, extra)
+    imported = run(tmp_path, with_extra.python, "-W", "error", "-c", f"import gateway.{module}")
+    assert (imported.returncode, imported.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("extra", "variable", "url"),
+    [
+        ("redis", "GATEWAY_STATE_URL", "redis://127.0.0.1/0"),
+        ("users", "GATEWAY_USERS_URL", "sqlite:///users.db"),
+    ],
+)
+def test_an_address_without_the_extra_says_which_one_is_missing(
+    tmp_path: Path, bare: Bare, extra: str, variable: str, url: str
+) -> None:
+    settings = {"TOKEN_KEY": KEY, "GATEWAY_STATE_URL": "sqlite:///state.db"} | {variable: url}
+    ended = run(tmp_path, bare.gateway, "check", **settings)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"error: {variable} needs the extra {extra}: pip install 'wsgi-auth-gateway[{extra}]'\n"
+    )
+
+
+def test_sessions_in_a_file_need_no_extra(tmp_path: Path, bare: Bare) -> None:
+    settings = {"TOKEN_KEY": KEY, "GATEWAY_STATE_URL": "sqlite:///state.db"}
+    ended = run(tmp_path, bare.gateway, "sessions", "revoke", "--uid", "12", **settings)
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 def test_the_command_tells_the_version_of_the_wheel(tmp_path: Path, wheel: Path, bare: Bare) -> None:

@@ -1,0 +1,131 @@
+"""Who may log in: those of the users database, or whom a function of the operator's knows."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from gateway.breaker import Breaker
+from gateway.claims import uid_text
+from gateway.errors import UsersUnavailableError
+from gateway.importing import imported, place_of
+from gateway.settings import Settings
+
+if TYPE_CHECKING:
+    from gateway.users import Users
+
+USERS_TIMEOUT_SEC: Final = 10  # for the database and for the hashes that come first
+_PING_SEC: Final = 1
+
+LoginFunction = Callable[[int | str, str], Mapping[str, Any] | None]
+
+_log = logging.getLogger("gateway")
+
+
+class Known(NamedTuple):
+    """Somebody whose password was right: the uid as it stands in the token, and the extra claims."""
+
+    uid: int | str
+    claims: Mapping[str, Any]
+
+
+class Directory(Protocol):
+    """Knows who may log in."""
+
+    def check(self, uid: int | str, password: str) -> Known | None:
+        """Return whose password it is, or None.
+
+        Raises:
+            StoreError: that cannot be told now.
+        """
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it can be asked."""
+
+
+class UsersDirectory:
+    """Those in the users database, asked in bounded time."""
+
+    def __init__(self, users: Users) -> None:
+        self._users = users
+        self._breaker = Breaker(
+            "the users database",
+            timeout=USERS_TIMEOUT_SEC,
+            pause=1,
+            patience=10,
+            error=UsersUnavailableError,
+        )
+        self._pinged_at = -math.inf
+        self._is_up = False
+
+    def check(self, uid: int | str, password: str) -> Known | None:
+        """Return whose password it is, or None."""
+        from gateway.users import uid_claim  # noqa: PLC0415 - of an extra
+
+        name = uid_text(uid) or ""  # which is nobody's
+        claims = self._breaker.call(lambda: self._users.check(name, password))
+        return None if claims is None else Known(uid_claim(name), claims)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the database can be asked; it is asked once a second at most."""
+        if time.monotonic() >= self._pinged_at + _PING_SEC:
+            try:
+                self._breaker.call(self._users.ping)
+                self._is_up = True
+            except UsersUnavailableError:
+                self._is_up = False
+            self._pinged_at = time.monotonic()
+        return self._is_up
+
+
+class FunctionDirectory:
+    """A function of the operator's own."""
+
+    is_up = True
+
+    def __init__(self, function: LoginFunction) -> None:
+        self._function = function
+
+    def check(self, uid: int | str, password: str) -> Known | None:
+        """Return whose password it is, or None."""
+        if uid_text(uid) is None:  # there is no token for such a one
+            return None
+        try:
+            claims = self._function(uid, password)
+            if claims is None or isinstance(claims, Mapping):
+                return None if claims is None else Known(uid, dict(claims))
+        except Exception as error:
+            # Not its text, in which the password may stand.
+            _log.error("GATEWAY_LOGIN raised %s (%s)", type(error).__name__, place_of(error))
+            raise UsersUnavailableError("the login function failed") from error
+        _log.error("GATEWAY_LOGIN returned %s; it must be claims by name, or None", type(claims).__name__)
+        raise UsersUnavailableError("the login function failed")
+
+
+def directory_of(settings: Settings) -> Directory | None:
+    """Return who knows those who may log in by the settings, or None if nobody may.
+
+    Raises:
+        ConfigError: the function does not import.
+    """
+    if settings.login is not None:
+        return FunctionDirectory(load_login(settings.login))
+    if settings.users_url is not None:
+        from gateway.users import Users  # noqa: PLC0415 - of an extra
+
+        return UsersDirectory(Users(settings.users_url))
+    return None
+
+
+def load_login(spec: str) -> LoginFunction:
+    """Return the function that tells whose a password is.
+
+    Raises:
+        ConfigError: it does not import.
+    """
+    return imported("GATEWAY_LOGIN", spec, "a function of uid and password")

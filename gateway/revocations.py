@@ -24,6 +24,7 @@ MOST_READ: Final = 5000  # revocations in one query
 _LEAST_READ: Final = 50
 _MOST_FORGOTTEN: Final = 10_000  # at once
 _MOST_TOLD: Final = 500  # at once, to a store that has lost them
+_HURRYING_SEC: Final = 0.1
 _TELLING_SEC: Final = 2  # between two such parts, on average; each worker has its own moments
 
 Name = TypeVar("Name", bound=Hashable)
@@ -103,6 +104,7 @@ class Revocations:
         self._unseen: dict[_Key, Revocation | None] = {}
         self._lost: dict[_Key, Revocation] = {}
         self._losses = 0
+        self._unheard: set[_Key] = set()  # of what was lost, what no other worker may have heard of
         # Until when, by the monotonic clock, there is no need to ask, and until when the copy is believed.
         self._current_until = -math.inf
         self._good_until = math.inf if settings.state_fail_open else -math.inf
@@ -248,6 +250,7 @@ class Revocations:
         now = self._clock()
         if batch.anew:
             self._lost = {_key(each): each for each in self._all()}
+            self._unheard.update(key for key, each in self._unseen.items() if each is not None)
             self._losses += 1
         for each in batch.revocations:
             self._add(each)
@@ -264,6 +267,7 @@ class Revocations:
             if self._unseen.get(_key(each)) is each:
                 del self._unseen[_key(each)]
                 self._lost[_key(each)] = each
+                self._unheard.add(_key(each))
                 self._losses += 1
 
     def _found(self, each: Revocation) -> None:
@@ -272,6 +276,8 @@ class Revocations:
             known = missing.get(key, each)
             if known is None or each.kind != UID or each.moment >= known.moment:
                 missing.pop(key, None)
+        if key not in self._lost:
+            self._unheard.discard(key)
 
     def _tell_what_is_lost(self) -> None:
         if self._lost and self._teller is None:
@@ -284,8 +290,11 @@ class Revocations:
     def _tell(self) -> None:
         """Tell the store what it has lost, in parts, at moments and in an order unlike other workers'."""
         while self._lost:
-            time.sleep(random.uniform(0, _TELLING_SEC))  # noqa: S311 - no secret
-            self.catch_up()  # others may have told it
+            if self._unheard:
+                time.sleep(_HURRYING_SEC)
+            else:
+                time.sleep(random.uniform(0, _TELLING_SEC))  # noqa: S311 - no secret
+                self.catch_up()  # others may have told it
             with suppress(StateUnavailableError):
                 self._tell_part()
         self._teller = None
@@ -293,13 +302,16 @@ class Revocations:
     def _tell_part(self) -> None:
         now = self._clock()
         with self._changing:
-            part = random.sample(list(self._lost.values()), min(len(self._lost), _MOST_TOLD))
+            part = [self._lost[key] for key in islice(self._unheard, _MOST_TOLD) if key in self._lost]
+            if not part:
+                part = random.sample(list(self._lost.values()), min(len(self._lost), _MOST_TOLD))
             losses = self._losses
         self._tell_store([each for each in part if each.expires > now], now)
         with self._changing:
             if losses == self._losses:  # else it may have lost it already
                 for each in part:
                     self._lost.pop(_key(each), None)
+                    self._unheard.discard(_key(each))
 
     def _append(self, *revocations: Revocation) -> None:
         self._tell_store(revocations, self._clock())

@@ -206,6 +206,7 @@ def worker(world: World) -> Worker:
 @pytest.fixture
 def _telling_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.revocations._TELLING_SEC", 0)
+    monkeypatch.setattr("gateway.revocations._HURRYING_SEC", 0)
 
 
 @pytest.fixture

@@ -199,15 +199,21 @@ class _File:
 
 
 def _make_private(path: str) -> None:
-    """Make the file, if it is missing, for its owner alone, and see that it is not lost from its folder."""
-    is_new = not Path(path).exists()
-    os.close(os.open(path, os.O_CREAT | os.O_RDONLY, 0o600))
-    if is_new:
-        folder = os.open(Path(path).resolve().parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+    """Make the file, if it is missing, for its owner alone, and see that it is not lost from its folder.
+
+    One that is there is not even opened: closing it would drop the locks that SQLite has on it in this
+    process (https://sqlite.org/howtocorrupt.html#_posix_advisory_locks_canceled_by_a_separate_thread).
+    """
+    file = Path(path).resolve()  # where a link leads
+    try:
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    except FileExistsError:
+        return
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _prepare(connection: sqlite3.Connection, deadline: float) -> None:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from queue import Empty, SimpleQueue
 from typing import Final, TypeVar
 
 from gateway import forks
@@ -36,19 +35,20 @@ def within(timeout: float, call: Callable[[], T]) -> T:
     Raises:
         TimeoutError: it has not ended.
     """
-    ended: SimpleQueue[tuple[T | None, BaseException | None]] = SimpleQueue()
+    outcome: list[tuple[T | None, BaseException | None]] = []
+    ended = threading.Event()  # made for each call: of what gevent has put in its place by then
 
     def run() -> None:
         try:
-            ended.put((call(), None))
+            outcome.append((call(), None))
         except BaseException as error:  # noqa: BLE001 - raised anew where it was asked
-            ended.put((None, error))
+            outcome.append((None, error))
+        ended.set()
 
     threading.Thread(target=run, name="store", daemon=True).start()
-    try:
-        result, error = ended.get(timeout=timeout)
-    except Empty:
-        raise TimeoutError from None
+    if not ended.wait(timeout):
+        raise TimeoutError
+    ((result, error),) = outcome
     if error is not None:
         raise error
     return result  # type: ignore[return-value]  # None only where the call returns it

@@ -37,6 +37,7 @@ from gateway.settings import TABLE, Settings, faults_of
 from gateway.sources import CONFIG_FILE, CONFIG_VARIABLE, Found
 from gateway.startup import doubts_about_state, doubts_about_users, faults_of_sharing
 from gateway.stores.bounded import bounded_store
+from gateway.table import checked
 from gateway.tokens import TokenCreator
 
 GUNICORN_COMMAND = ("-m", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.wsgi:application")
@@ -106,6 +107,9 @@ def init(path: Path, uid: str) -> None:
     with_users = extras.is_installed("users")
     if with_users:
         values["GATEWAY_USERS_URL"] = f"sqlite:///{folder}gateway-users.db"
+    faults = checked(TABLE, {row.keyword: values.get(row.variable) for row in TABLE})[1]
+    if faults:
+        raise Faults(*(fault.line for fault in faults))
     try:
         _write_new(path, describe.example(values))
     except FileExistsError:
@@ -166,11 +170,13 @@ def check(location: str | None) -> None:
     if lines:
         raise Faults(*lines)
     settings = Settings(**found.given)
+    unshared = list(faults_of_sharing(settings, settings.web_concurrency))
+    if unshared:
+        raise Faults(*unshared)
     warned = [
         *_exposed_file(found),
         *_unused_secrets(settings),
         *_movable_path(location),
-        *faults_of_sharing(settings, settings.web_concurrency),
         *doubts_about_state(settings),
         *doubts_about_users(settings),
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -65,8 +65,8 @@ def end_sessions(settings: Settings, uid: str) -> None:
     """
     if settings.state_url is None or urls.is_memory(settings.state_url):
         until = _utc(time.time() + settings.max_session_min * 60)
-        reason = "is not set" if settings.state_url is None else "is memory://"
-        click.echo(f"GATEWAY_STATE_URL {reason}: sessions of {uid} live on, until {until} at the latest")
+        what = "without a GATEWAY_STATE_URL that others share"
+        click.echo(f"{what}, sessions of {uid} live on, until {until} at the latest")
         return
     _revocations(settings).end_named(None, UID, uid)
     click.echo(_said(UID, uid, settings))
@@ -75,16 +75,29 @@ def end_sessions(settings: Settings, uid: str) -> None:
 def _said(kind: str, value: str, settings: Settings) -> str:
     value = value if value.isprintable() else repr(value)
     what = f"every session of {value} that had begun" if kind == UID else f"the session {value}"
-    return f"{what} is ended; all workers know it within {settings.state_sync_sec:g} seconds"
+    return f"{what} is ended; all workers know it within {settings.state_sync_sec:g} s"
 
 
 def _check(settings: Settings, issuer: str | None, kind: str, value: str) -> None:
-    known = [rules.issuer for rules in settings.issuers]
-    if issuer is not None and issuer not in known:
-        raise ConfigError(f"--issuer is {issuer!r}; it must be one of {', '.join(known) or 'none'}")
-    if not value or (kind == UID and uid_text(value) is None):
-        must = "1 to 255 visible ASCII characters without a comma" if kind == UID else "text"
-        raise ConfigError(f"--{kind} is {value!r}; it must be {must}")
+    prefixes = {rules.issuer: rules.uid_prefix for rules in settings.issuers}
+    if issuer is not None and issuer not in prefixes:
+        must = f"it must be one of {', '.join(prefixes)}" if prefixes else "the policy file names none"
+        raise ConfigError(f"--issuer is {issuer!r}; {must}")
+    if kind == UID:
+        _check_uid(value, issuer, prefixes)
+    elif not value:
+        raise ConfigError(f"--{kind} is {value!r}; it must be text")
+
+
+def _check_uid(uid: str, issuer: str | None, prefixes: Mapping[str, str]) -> None:
+    if uid_text(uid) is None:
+        must = "1 to 255 visible ASCII characters without a comma"
+        raise ConfigError(f"--uid is {uid!r}; it must be {must}")
+    if issuer is not None and not uid.startswith(prefixes[issuer]):
+        raise ConfigError(f"--uid is {uid!r}; it must begin with {prefixes[issuer]!r}, as all of that issuer")
+    for other, prefix in prefixes.items():
+        if issuer is None and prefix and uid.startswith(prefix):
+            raise ConfigError(f"--uid is {uid!r}, which is of another issuer; add --issuer {other}")
 
 
 def _store(settings: Settings) -> Store:

@@ -71,4 +71,6 @@ def plain(value: Any) -> str:
         return str(value).lower()
     if isinstance(value, tuple):
         return ",".join(value)
+    if callable(value):
+        return f"{value.__module__}:{getattr(value, '__qualname__', '?')}"
     return "" if value is None else str(value)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from gateway.breaker import Breaker
 from gateway.claims import uid_text
-from gateway.errors import UsersUnavailableError
+from gateway.errors import StoreError, UsersUnavailableError
 from gateway.importing import imported, place_of
+from gateway.kinds import MOST_PASSWORD_BYTES, LoginFunction
 from gateway.settings import Settings
 
 if TYPE_CHECKING:
@@ -20,9 +21,11 @@ if TYPE_CHECKING:
 USERS_TIMEOUT_SEC: Final = 10  # for the database and for the hashes that come first
 _PING_SEC: Final = 1
 
-LoginFunction = Callable[[int | str, str], Mapping[str, Any] | None]
-
 _log = logging.getLogger("gateway")
+
+
+class LoginFunctionError(StoreError):
+    """The operator's function raised something, or returned what is no claims."""
 
 
 class Known(NamedTuple):
@@ -93,7 +96,7 @@ class FunctionDirectory:
 
     def check(self, uid: int | str, password: str) -> Known | None:
         """Return whose password it is, or None."""
-        if uid_text(uid) is None:  # there is no token for such a one
+        if uid_text(uid) is None or len(password.encode("utf-8", "surrogatepass")) > MOST_PASSWORD_BYTES:
             return None
         try:
             claims = self._function(uid, password)
@@ -102,9 +105,9 @@ class FunctionDirectory:
         except Exception as error:
             # Not its text, in which the password may stand.
             _log.error("GATEWAY_LOGIN raised %s (%s)", type(error).__name__, place_of(error))
-            raise UsersUnavailableError("the login function failed") from error
+            raise LoginFunctionError("the login function failed") from error
         _log.error("GATEWAY_LOGIN returned %s; it must be claims by name, or None", type(claims).__name__)
-        raise UsersUnavailableError("the login function failed")
+        raise LoginFunctionError("the login function failed")
 
 
 def directory_of(settings: Settings) -> Directory | None:
@@ -122,10 +125,12 @@ def directory_of(settings: Settings) -> Directory | None:
     return None
 
 
-def load_login(spec: str) -> LoginFunction:
-    """Return the function that tells whose a password is.
+def load_login(spec: str | LoginFunction) -> LoginFunction:
+    """Return the function that tells whose a password is, itself or by its name.
 
     Raises:
         ConfigError: it does not import.
     """
+    if callable(spec):
+        return spec
     return imported("GATEWAY_LOGIN", spec, "a function of uid and password")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from typing import Protocol
 
@@ -26,6 +27,7 @@ class Pausing(Beginning, Protocol):
 
 _concerned: weakref.WeakSet[Beginning] = weakref.WeakSet()
 _pausing: weakref.WeakSet[Pausing] = weakref.WeakSet()
+_forking = threading.Lock()  # one thread forks at a time; who has it may take the locks of what pauses
 _paused: list[Pausing] = []
 
 
@@ -40,7 +42,14 @@ def pause_during(thing: Pausing) -> None:
     _concerned.add(thing)
 
 
+def begin_anew() -> None:
+    """Have everything begin anew in this process, before it serves: its locks may be of another kind now."""
+    for thing in list(_concerned):
+        thing.begin_anew()
+
+
 def _before() -> None:
+    _forking.acquire()
     for thing in list(_pausing):
         thing.pause()
         _paused.append(thing)
@@ -49,12 +58,14 @@ def _before() -> None:
 def _in_the_parent() -> None:
     while _paused:
         _paused.pop().resume()
+    _forking.release()
 
 
 def _in_the_child() -> None:
+    global _forking  # noqa: PLW0603 - a lock that was forked while it was held
+    _forking = threading.Lock()
     _paused.clear()
-    for thing in list(_concerned):
-        thing.begin_anew()
+    begin_anew()
 
 
 os.register_at_fork(before=_before, after_in_parent=_in_the_parent, after_in_child=_in_the_child)

@@ -11,6 +11,7 @@ import os
 import sys
 from typing import Any
 
+from gateway import forks
 from gateway.errors import ConfigError
 from gateway.loading import faults_of_imports
 from gateway.middleware import AuthGateway
@@ -96,6 +97,7 @@ def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None
 def post_worker_init(worker: Any) -> None:
     """Have a worker fetch keys and revocations before its first request needs them."""
     if isinstance(worker.wsgi, AuthGateway):
+        forks.begin_anew()  # with --preload, locks were made before gevent put its own in their place
         worker.wsgi.start()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any
@@ -17,6 +17,10 @@ MOST_MINUTES = 1_000_000_000  # some 1,900 years: a token's `exp` stays a number
 
 # What a uid is made of: visible ASCII, and no comma, by which servers join two headers.
 UID_CHARACTER = r"[!-+\--~]"
+
+# Is given uid and password, and returns extra claims, or None for a wrong login.
+LoginFunction = Callable[[int | str, str], Mapping[str, Any] | None]
+MOST_PASSWORD_BYTES = 1024  # in UTF-8; a longer one is a wrong one
 
 _DECIMAL = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 # One @ at most, and none behind the question mark: where user and password end must be plain.
@@ -134,6 +138,12 @@ def _parse_networks(value: Any) -> tuple[str, ...]:
     return proxies.parse_networks(item for item in stripped if item)
 
 
+def _parse_login(value: Any) -> Any:
+    if not callable(value) and not (isinstance(value, str) and _APP.fullmatch(value)):
+        raise ValueError
+    return value
+
+
 def _parse_state_url(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError
@@ -177,7 +187,7 @@ def _is_loopback(parts: SplitResult) -> bool:
 FLAG = Kind("true or false", _parse_flag)
 MINUTES = whole(1, MOST_MINUTES, "minutes")
 APP = text("module:callable, such as myapp.main:app", _APP.fullmatch)
-LOGIN = text("module:callable, such as myapp.login:check", _APP.fullmatch)
+LOGIN = Kind("module:callable, such as myapp.login:check, or in code a function", _parse_login)
 STATE_URL = Kind(urls.MUST, _parse_state_url)
 USERS_URL = text(
     "an SQLAlchemy URL, such as sqlite:///users.db or postgresql+psycopg://user:password@host/name, with"

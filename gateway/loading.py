@@ -47,7 +47,12 @@ def faults_of_imports(settings: Settings) -> list[str]:
     Returns what is wrong with them, one thing a line; with the demo, which no app stands for, nothing is.
     """
     specs = {"GATEWAY_APP": settings.app, "GATEWAY_LOGIN": settings.login}
-    return [line for variable, spec in specs.items() if spec for line in faults_of_import(variable, spec)]
+    return [
+        line
+        for variable, spec in specs.items()
+        if isinstance(spec, str)
+        for line in faults_of_import(variable, spec)
+    ]
 
 
 def faults_of_import(variable: str, spec: str) -> list[str]:

@@ -6,7 +6,8 @@ import logging
 from typing import NamedTuple
 
 from gateway.breaker import sharing
-from gateway.directory import Directory, Known
+from gateway.claims import CLOCK_SKEW_SEC
+from gateway.directory import Directory, Known, LoginFunctionError
 from gateway.errors import InvalidClaimsError, KeysUnavailableError, StateUnavailableError, StoreError
 from gateway.rejections import LOGIN_UNAVAILABLE, WRONG_LOGIN, Rejection, rejections, too_many_attempts
 from gateway.revocations import Revocations
@@ -87,6 +88,8 @@ class Login:
         began = self._tokens.beginning(uid)
         try:
             known = self._directory.check(uid, password)
+        except LoginFunctionError:  # a failure: it may be how that function says that a password is wrong
+            return LOGIN_UNAVAILABLE
         except StoreError:
             with sharing(left):
                 self._throttle.take_back(attempt)
@@ -98,6 +101,11 @@ class Login:
         return self._granted(known, began)
 
     def _granted(self, known: Known, began: float) -> Granted | Rejection:
+        ended = self._tokens.ended_until(str(known.uid))
+        if began <= ended:  # it was ended while the password was looked at
+            if ended > self._tokens.now() + CLOCK_SKEW_SEC:
+                _log.error("the sessions of a user have ended in the future: the clock of a machine is wrong")
+            return LOGIN_UNAVAILABLE
         try:
             token = self._tokens.begin(known.uid, known.claims, began)
         except KeysUnavailableError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from functools import cache
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from gateway.authentication import Anonymous, Authenticator
@@ -117,8 +118,14 @@ def _sessions(settings: Settings, tokens: TokenCreator) -> tuple[Revocations | N
 
 def _refuse_one_of_many(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """Refuse a request in one of several workers: what one ends, the others would accept."""
-    _log.error("GATEWAY_STATE_URL is memory://, which is for one worker, and this is one of several")
+    _complain()
     return rejections("classic")["state_unavailable"](environ, start_response)
+
+
+@cache
+def _complain() -> None:
+    """Say so once, not for every request."""
+    _log.error("GATEWAY_STATE_URL is memory://, which is for one worker, and this is one of several")
 
 
 def _is_preflight(environ: WSGIEnvironment) -> bool:

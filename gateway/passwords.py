@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import unicodedata
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,8 +15,9 @@ from argon2.exceptions import HashingError, InvalidHashError, VerificationError,
 
 from gateway import forks
 from gateway.errors import GatewayError, StoreError
+from gateway.kinds import MOST_PASSWORD_BYTES
 
-MAX_BYTES: Final = 1024  # of UTF-8
+MAX_BYTES = MOST_PASSWORD_BYTES
 MOST_AT_ONCE: Final = min(4, os.cpu_count() or 1)  # each takes 64 MiB, and all of a core
 WAIT_SEC = 5.0
 
@@ -118,7 +120,9 @@ def needs_rehash(stored: str) -> bool:
 
 
 def _secret(password: str) -> bytes:
-    return password.encode("utf-8", "surrogatepass")  # JSON can hold half of a pair: "\ud800"
+    # RFC 8265 section 4.2: whatever a keyboard makes of an umlaut, it is the same one. JSON can hold half of
+    # a surrogate pair, too.
+    return unicodedata.normalize("NFC", password).encode("utf-8", "surrogatepass")
 
 
 def _matches(secret: bytes, stored: str) -> bool | None:

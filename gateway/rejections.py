@@ -10,7 +10,8 @@ from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 REALM = "gateway"
-_UNREGISTERED = {498: "Invalid Token"}
+# What Python does not know, or calls by the names of before RFC 9110.
+_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content", 498: "Invalid Token"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ class Rejection:
 
 def status_line(status: int) -> str:
     """Return code and reason phrase."""
-    phrase = _UNREGISTERED.get(status) or HTTPStatus(status).phrase
+    phrase = _PHRASES.get(status) or HTTPStatus(status).phrase
     return f"{status} {phrase}"
 
 
@@ -151,14 +152,14 @@ def _challenge(rule: Rule) -> str:
     return f'Bearer realm="{REALM}", error="{rule.challenge}", error_description="{rule.description}"'
 
 
-# What else the gateway's own endpoints refuse. A 401 has a challenge (RFC 9110 section 15.5.2), without an
-# error code: no token was sent.
-_BARE_CHALLENGE = (("WWW-Authenticate", f'Bearer realm="{REALM}"'),)
+# What else the gateway's own endpoints refuse. A 401 has a challenge (RFC 9110 section 15.5.2); a login sends
+# no token, so that there is no error of one.
 NOT_FOUND = Rejection("not_found", 404, "Not Found")
-MALFORMED_BODY = Rejection("malformed_body", 400, "Bad Request", _BARE_CHALLENGE)
+_BAD_BODY = Rule("malformed_body", 400, "Bad Request", "invalid_request", "The body is no JSON object")
+MALFORMED_BODY = _made_ready(_BAD_BODY, "classic")
 INVALID_BODY = Rejection("invalid_body", 422, "Unprocessable Content")
 BODY_TOO_LARGE = Rejection("body_too_large", 413, "Content Too Large")
-WRONG_LOGIN = Rejection("wrong_login", 401, "Wrong uid or password", _BARE_CHALLENGE)
+WRONG_LOGIN = _made_ready(Rule("wrong_login", 401, "Wrong uid or password", None, ""), "classic")
 NOT_REVOCABLE = Rejection("not_revocable", 409, "Conflict")
 LOGIN_UNAVAILABLE = Rejection("login_unavailable", 503, "Service Unavailable", (("Retry-After", "5"),))
 

@@ -22,6 +22,9 @@ from gateway.stores import SID, UID, Batch, Revocation, Store
 
 MOST_READ: Final = 5000  # revocations in one query
 _LEAST_READ: Final = 50
+_TRIES_AT_START: Final = 4  # a store that is asked by a thousand workers at once is slow, and not down
+_PAUSE_AT_START_SEC: Final = 0.25
+_GRACE_SEC: Final = 3600  # after its end a revocation still counts where it is read: clocks may be wrong
 _MOST_FORGOTTEN: Final = 10_000  # at once
 _MOST_TOLD: Final = 500  # at once, to a store that has lost them
 _HURRYING_SEC: Final = 0.1
@@ -33,9 +36,10 @@ _Key = tuple[str, str, str]  # issuer, kind and value
 
 @dataclass(slots=True)
 class _Ended:
-    """What was ended of one issuer: sessions, and up to which moment all of a uid; and when each expires.
+    """What was ended of one issuer: sessions, and up to which moment all of a uid.
 
-    Entries stand in the order in which they came, which is nearly that in which they expire.
+    Each is kept until a moment of the monotonic clock, whatever becomes of the other. They stand in the order
+    in which they came, which is that in which they go.
     """
 
     sessions: dict[Session, float] = field(default_factory=dict)
@@ -43,12 +47,14 @@ class _Ended:
     uids_expire: dict[str, float] = field(default_factory=dict)
     gone: int = 0
 
-    def add(self, each: Revocation) -> None:
+    def add(self, each: Revocation, until: float) -> None:
         if each.kind == UID:
-            self.uids[each.value] = max(each.moment, self.uids.get(each.value, -math.inf))
-            self.uids_expire[each.value] = max(each.expires, self.uids_expire.pop(each.value, -math.inf))
+            if each.moment > self.uids.get(each.value, -math.inf):
+                self.uids[each.value] = each.moment
+                self.uids_expire.pop(each.value, None)  # to stand where it comes now
+                self.uids_expire[each.value] = until
         else:
-            self.sessions[session_named(each.kind, each.value)] = each.expires
+            self.sessions.setdefault(session_named(each.kind, each.value), until)
 
     def forget(self, now: float) -> None:
         for session in _expired(self.sessions, now):
@@ -61,11 +67,12 @@ class _Ended:
             # Whoever looks at the front of a dict passes over the places of all that stood there.
             self.sessions, self.uids_expire, self.gone = dict(self.sessions), dict(self.uids_expire), 0
 
-    def all(self, issuer: str) -> Iterator[Revocation]:
-        for session, expires in self.sessions.items():
-            yield Revocation(issuer, *kind_and_value(session), 0.0, expires)
-        for uid, expires in self.uids_expire.items():
-            yield Revocation(issuer, UID, uid, self.uids[uid], expires)
+    def all(self, issuer: str, epoch: float) -> Iterator[Revocation]:
+        """Yield all as revocations; `epoch` is when the monotonic clock was 0, in seconds since 1970."""
+        for session, until in self.sessions.items():
+            yield Revocation(issuer, *kind_and_value(session), 0.0, epoch + until)
+        for uid, until in self.uids_expire.items():
+            yield Revocation(issuer, UID, uid, self.uids[uid], epoch + until)
 
 
 class Revocations:
@@ -174,10 +181,12 @@ class Revocations:
 
     def start(self) -> None:
         """Read all that there is, however long that takes, as long as the store answers."""
+        tries = _TRIES_AT_START
         with self._reading:
-            while not self._read():
+            while not self._read() and tries:
                 if self._failing:
-                    return
+                    tries -= 1
+                    time.sleep(_PAUSE_AT_START_SEC)
 
     def catch_up(self) -> None:
         """Read what is new at once, if the store can be asked."""
@@ -232,10 +241,11 @@ class Revocations:
             batch = self._store.read(self._position, self._most)
         except StateUnavailableError:
             self._failing = True
-            self._most = max(self._most // 2, _LEAST_READ)  # it may have been too much at once
+            if self._monotonic() - began >= self._timeout / 2:  # it may have been too much at once
+                self._most = max(self._most // 2, _LEAST_READ)
             return False
         self._failing = False
-        self._most = MOST_READ
+        self._most = min(2 * self._most, MOST_READ)
         with self._changing:
             self._take(batch)
             if not batch.more:
@@ -247,17 +257,19 @@ class Revocations:
         return not batch.more
 
     def _take(self, batch: Batch) -> None:
-        now = self._clock()
         if batch.anew:
             self._lost = {_key(each): each for each in self._all()}
             self._unheard.update(key for key, each in self._unseen.items() if each is not None)
             self._losses += 1
+        long_ago = self._clock() - _GRACE_SEC
         for each in batch.revocations:
-            self._add(each)
+            if each.expires > long_ago:
+                self._add(each)
         if self._unseen or self._lost:
             for each in batch.revocations:
                 self._found(each)
         self._position = batch.position
+        now = self._monotonic()
         for ended in self._ended.values():
             ended.forget(now)
 
@@ -327,7 +339,8 @@ class Revocations:
             self._unseen.update((_key(each), None) for each in revocations)
         told = False
         try:
-            self._store.append(revocations, now)
+            # Nothing is forgotten there that may be alive, even if this machine's clock is some hours ahead.
+            self._store.append(revocations, now - self.life(None))
             told = True
         finally:
             with self._changing:
@@ -336,11 +349,13 @@ class Revocations:
                         self._unseen[_key(each)] = each
 
     def _add(self, each: Revocation) -> None:
-        self._ended.setdefault(each.issuer or None, _Ended()).add(each)
+        issuer = each.issuer or None
+        until = self._monotonic() + min(self.life(issuer), each.expires - each.moment)
+        self._ended.setdefault(issuer, _Ended()).add(each, until)
 
     def _all(self) -> Iterator[Revocation]:
         for issuer, ended in self._ended.items():
-            yield from ended.all(issuer or "")
+            yield from ended.all(issuer or "", self._clock() - self._monotonic())
 
     def _session_of(self, identity: Identity) -> Revocation:
         if identity.session is None:

@@ -18,6 +18,7 @@ from typing import Any, Self
 from gateway import crosschecks, kinds
 from gateway.errors import ConfigError, ExposedKeyWarning, WeakKeyWarning
 from gateway.keyfolder import FolderRing, exposed_files
+from gateway.kinds import LoginFunction
 from gateway.policyfile import IssuerRules
 from gateway.sources import Found
 from gateway.table import Fault, checked, row, rows_of
@@ -213,7 +214,7 @@ class Settings:
         "the database of those who may log in, as an SQLAlchemy URL (with the extra users)",
         address=True,
     )
-    login: str | None = row(
+    login: str | LoginFunction | None = row(  # noqa: RUF009 - it makes a field, as all others
         "GATEWAY_LOGIN",
         kinds.LOGIN,
         None,

@@ -77,6 +77,12 @@ class DuplicateUserError(GatewayError):
     """There is such a user already."""
 
 
+class UnreadableUserError(UsersUnavailableError):
+    """The row of one user is none that was written here."""
+
+    is_down = False
+
+
 class User(NamedTuple):
     """Who may log in, and what goes into the token then; times are in seconds since 1970."""
 
@@ -398,7 +404,7 @@ def _object(text: str | None) -> dict[str, Any]:
         found = json.loads(text or "")
         if isinstance(found, dict):
             return found
-    raise UsersUnavailableError("the users database: the claims of a user are no JSON object")
+    raise UnreadableUserError("the users database: the claims of a user are no JSON object")
 
 
 def _reason(error: Exception, url: URL) -> str:

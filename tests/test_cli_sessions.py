@@ -84,7 +84,7 @@ def test_every_session_of_a_uid_ends(served: Served) -> None:
     theirs = served.tokens.create(uid=13)
     assert [served.answers(token) for token in tokens] == [PASSES] * 2
     assert succeed("sessions", "revoke", "--uid", "12") == (
-        "every session of 12 that had begun is ended; all workers know it within 1 seconds\n"
+        "every session of 12 that had begun is ended; all workers know it within 1 s\n"
     )
     assert [served.answers(token) for token in tokens] == [REVOKED] * 2
     assert served.answers(theirs, "13") == PASSES
@@ -100,7 +100,7 @@ def test_one_session_ends_by_its_sid(served: Served) -> None:
     first, second = (served.tokens.create(uid=12) for _ in range(2))
     sid = served.tokens.decode_token(first)["sid"]
     said = succeed("sessions", "revoke", "--sid", sid)
-    assert said == f"the session {sid} is ended; all workers know it within 1 seconds\n"
+    assert said == f"the session {sid} is ended; all workers know it within 1 s\n"
     assert [served.answers(token) for token in (first, second)] == [REVOKED, PASSES]
 
 
@@ -111,7 +111,7 @@ def test_one_session_ends_by_its_jti() -> None:
 
 def test_the_seconds_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GATEWAY_STATE_SYNC_SEC", "2.5")
-    assert succeed("sessions", "revoke", "--uid", "12").endswith("know it within 2.5 seconds\n")
+    assert succeed("sessions", "revoke", "--uid", "12").endswith("know it within 2.5 s\n")
 
 
 @pytest.mark.parametrize(
@@ -142,14 +142,18 @@ def test_sessions_of_an_issuer_end_by_its_name(monkeypatch: pytest.MonkeyPatch) 
     assert kept() == [(A, "uid", "a:alice"), (A, "jti", "1")]
 
 
-@pytest.mark.parametrize(("text", "known"), [("", "none"), (policy(), A)], ids=["none", "one"])
+@pytest.mark.parametrize(
+    ("text", "must"),
+    [("", "the policy file names none"), (policy(), f"it must be one of {A}")],
+    ids=["none", "one"],
+)
 def test_an_issuer_that_is_not_known_is_refused(
-    text: str, known: str, monkeypatch: pytest.MonkeyPatch
+    text: str, must: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("policy.toml").write_text(text)
     monkeypatch.setenv("GATEWAY_POLICY_FILE", "policy.toml")
     assert fail("sessions", "revoke", "--uid", "x", "--issuer", "https://other.example") == [
-        f"--issuer is 'https://other.example'; it must be one of {known}"
+        f"--issuer is 'https://other.example'; {must}"
     ]
     assert not DATABASE.exists()
 
@@ -290,3 +294,26 @@ def test_a_setting_must_be_sound(command: list[str], monkeypatch: pytest.MonkeyP
 def test_a_file_of_state_is_for_its_owner_alone() -> None:
     succeed("sessions", "revoke", "--uid", "12")
     assert DATABASE.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        pytest.param(
+            ["--uid", "alice", "--issuer", A],
+            "--uid is 'alice'; it must begin with 'a:', as all of that issuer",
+            id="without its prefix",
+        ),
+        pytest.param(
+            ["--uid", "a:alice"],
+            f"--uid is 'a:alice', which is of another issuer; add --issuer {A}",
+            id="ours",
+        ),
+    ],
+)
+def test_a_uid_of_an_issuer_is_named_with_its_prefix_and_the_issuer(
+    options: list[str], fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("policy.toml").write_text(policy())
+    monkeypatch.setenv("GATEWAY_POLICY_FILE", "policy.toml")
+    assert fail("sessions", "revoke", *options) == [fault]

@@ -45,11 +45,19 @@ def names_of(shown: str, **given: Any) -> dict[str, Any]:
 def test_the_login_function_that_is_shown_knows_its_user_alone() -> None:
     check = names_of(SESSIONS[0])["check"]
     assert check(12, "correct horse battery staple") == {"role": "editor"}
-    assert check(12, "another") is check(13, "") is check("12", "correct horse battery staple") is None
+    assert (
+        check(12, "another")
+        is check(13, "")
+        is check(12, "é")
+        is check("12", "correct horse battery staple")
+        is None
+    )
 
 
-def test_the_login_of_the_apps_own_that_is_shown_makes_tokens() -> None:
-    known = {"known_to_my_app": lambda user, password: password == "right", "TOKEN_KEY": KEY}
+def test_the_login_of_the_apps_own_that_is_shown_makes_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKEN_KEY", KEY)
+    monkeypatch.setenv("GATEWAY_PUBLIC_PATHS", "/login")
+    known = {"known_to_my_app": lambda user, password: password == "right"}
     client = webtest.TestApp(names_of(SESSIONS[1], **known)["app"])
     form = {"user": "anna", "password": "right"}
     token = client.post("/login", form).json["token"]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway import ConfigError, Settings
+from gateway import ConfigError, Settings, kinds
 from gateway.directory import load_login
 from gateway.importing import imported
 from gateway.loading import faults_of_imports
@@ -179,6 +179,7 @@ def _environ(module: Module, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPa
 def test_check_imports_the_function(module: Module, environ: pytest.MonkeyPatch) -> None:
     spec = f"{module(CHECK)}:check"
     environ.setenv("GATEWAY_LOGIN", spec)
+    environ.setenv("WEB_CONCURRENCY", "1")
     assert f"{spec}  (environment)" in succeed("check")
 
 
@@ -190,9 +191,7 @@ def test_check_refuses_a_function_that_does_not_import(environ: pytest.MonkeyPat
 
 def test_check_imports_nothing_that_is_no_name(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("GATEWAY_LOGIN", "check")
-    assert fail("check") == [
-        "GATEWAY_LOGIN is 'check'; it must be module:callable, such as myapp.login:check"
-    ]
+    assert fail("check") == [f"GATEWAY_LOGIN is 'check'; it must be {kinds.LOGIN.must}"]
 
 
 def test_check_imports_the_function_though_another_setting_is_bad(

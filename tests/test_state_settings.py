@@ -250,7 +250,7 @@ def test_a_login_function_is_named_by_its_module(text: str) -> None:
 @pytest.mark.parametrize("text", ["check", "a:", ":b", "a:b:c", "a b:c", "a/b:c", "a:b()", "1a:b", "a-b:c"])
 def test_what_names_no_function_is_refused(text: str) -> None:
     assert fault_of(lambda: read(GATEWAY_LOGIN=text, GATEWAY_STATE_URL="memory://")) == (
-        f"GATEWAY_LOGIN is {text!r}; it must be module:callable, such as myapp.login:check"
+        f"GATEWAY_LOGIN is {text!r}; it must be {kinds.LOGIN.must}"
     )
 
 
@@ -454,6 +454,7 @@ def test_check_shows_no_password(
     here = re.sub(r"[a-z]+\.example(:\d+)?", "127.0.0.1:1", form)  # where nobody is
     for name, value in environ_of(variable, here.format(password)).items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WEB_CONCURRENCY", "1")
     result = run("check")
     assert shown_in(result.output, password) == set()
     assert variable in result.output
@@ -487,3 +488,11 @@ def test_settings_with_addresses_are_equal_where_those_are() -> None:
     first, second = (made(state_url="redis://:a@host"), made(state_url="redis://:b@host"))
     assert first == made(state_url="redis://:a@host")
     assert first != second
+
+
+def test_a_function_itself_is_taken_in_code() -> None:
+    def check(uid: int | str, password: str) -> None:
+        return None
+
+    made = Settings(token_key=KEY, state_url="memory://", login=check)
+    assert made.login is check

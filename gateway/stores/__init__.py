@@ -50,6 +50,10 @@ class Batch(NamedTuple):
     anew: bool
 
 
+# Hits that lie further ahead are from before a clock was set back, and do not count.
+MOST_AHEAD_SEC: Final = 60
+
+
 class Store(ABC):
     """Keeps revocations in the order in which they were appended, and counts hits.
 

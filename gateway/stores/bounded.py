@@ -36,9 +36,8 @@ def open_store(url: str, timeout: float) -> Store:
 def bounded_store(settings: Settings) -> BoundedStore:
     """Return the store that the settings name, which must name one."""
     store = open_store(str(settings.state_url), settings.state_timeout_sec)
-    return BoundedStore(
-        store, settings.state_timeout_sec, settings.state_sync_sec, settings.state_max_stale_sec
-    )
+    pause = min(settings.state_sync_sec, 1)
+    return BoundedStore(store, settings.state_timeout_sec, pause, settings.state_max_stale_sec)
 
 
 class BoundedStore(Store):

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
 from gateway import forks
-from gateway.stores import Batch, Revocation, Store
+from gateway.stores import MOST_AHEAD_SEC, Batch, Revocation, Store
 
 
 class MemoryStore(Store):
@@ -17,7 +17,7 @@ class MemoryStore(Store):
     def __init__(self) -> None:
         self._first = 0  # the position of the first that is left
         self._revocations: list[Revocation] = []
-        self._hits: dict[str, dict[str, float]] = {}  # until when each counts
+        self._hits: dict[str, dict[str, tuple[float, float]]] = {}  # until when each counts, and when it was
         self._swept = 0.0
         self.begin_anew()
         forks.begin_anew_after(self)
@@ -50,9 +50,9 @@ class MemoryStore(Store):
             self._forget_hits(limits, now)
             full = [key for key, limit in limits.items() if len(self._hits.get(key, ())) >= limit]
             if full:
-                return max(min(self._hits[key].values()) for key in full) - now
+                return max(min(self._hits[key].values())[0] for key in full) - now
             for key in limits:
-                self._hits.setdefault(key, {})[hit] = now + window
+                self._hits.setdefault(key, {})[hit] = (now + window, now)
         return 0.0
 
     def forgive(self, hit: str, keys: Iterable[str], cleared: Iterable[str]) -> None:
@@ -67,7 +67,8 @@ class MemoryStore(Store):
         if not 0 <= now - self._swept < self.SWEEP_SEC:  # now and then, those of everybody
             keys, self._swept = tuple(self._hits), now
         for key in keys:
-            live = {hit: until for hit, until in self._hits.get(key, {}).items() if until > now}
+            hits = self._hits.get(key, {}).items()
+            live = {hit: (until, at) for hit, (until, at) in hits if at - MOST_AHEAD_SEC <= now < until}
             if live:
                 self._hits[key] = live
             else:

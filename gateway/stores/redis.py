@@ -22,7 +22,7 @@ from redis.sentinel import Sentinel
 
 from gateway import forks
 from gateway.errors import StateUnavailableError
-from gateway.stores import Batch, NotKeptError, Revocation, Store, batch_after
+from gateway.stores import MOST_AHEAD_SEC, Batch, NotKeptError, Revocation, Store, batch_after
 from gateway.stores.urls import RedisURL
 
 # Appends entries, and forgets expired ones from the front. What was the last stays, so that those who have
@@ -45,6 +45,7 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local window, wait = tonumber(ARGV[2]), 0
 for i, key in ipairs(KEYS) do
     redis.call('ZREMRANGEBYSCORE', key, '-inf', now - window)
+    redis.call('ZREMRANGEBYSCORE', key, now + MOST_AHEAD * 1000, '+inf')
     if redis.call('ZCARD', key) >= tonumber(ARGV[2 + i]) then
         local first = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')
         wait = math.max(wait, first[2] + window - now)
@@ -57,7 +58,7 @@ if wait == 0 then
     end
 end
 return wait
-"""
+""".replace("MOST_AHEAD", str(MOST_AHEAD_SEC))
 _PARTS_OF_TIMEOUT = 3  # a sentinel that hangs leaves time for the others
 
 
@@ -130,8 +131,8 @@ class RedisStore(Store):
         """Yield why a server might lose what it was told."""
         with self._master() as master:
             memory, persistence = master.info("memory"), master.info("persistence")
-        if memory.get("maxmemory") and memory.get("maxmemory_policy") != "noeviction":
-            policy = memory.get("maxmemory_policy")
+        policy = memory.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction":
             yield f"Redis may evict revocations, by its maxmemory-policy {policy}; it should be noeviction"
         if not persistence.get("aof_enabled"):
             yield (

@@ -15,7 +15,7 @@ from typing import Any
 from gateway import forks
 from gateway.envfile import shown
 from gateway.errors import StateUnavailableError
-from gateway.stores import Batch, NotKeptError, Revocation, Store, batch_after
+from gateway.stores import MOST_AHEAD_SEC, Batch, Revocation, Store, batch_after
 
 _PAUSE_SEC = 0.01
 VERSION = 1  # of the tables, as the file's user_version
@@ -37,6 +37,7 @@ _TABLES = (
     CREATE TABLE hits (
         key TEXT NOT NULL,
         hit TEXT NOT NULL,
+        at REAL NOT NULL,
         until REAL NOT NULL,
         PRIMARY KEY (key, hit)
     ) WITHOUT ROWID
@@ -74,7 +75,9 @@ class SQLiteStore(Store):
         """Append revocations, in one transaction."""
         with self._writer.changed() as connection:
             connection.execute(_FORGET, (now,))
-            connection.executemany(_APPEND, [(secrets.token_hex(8), *each) for each in revocations])
+            connection.executemany(
+                _APPEND, [(secrets.token_hex(8), *map(_storable, each)) for each in revocations]
+            )
 
     def read(self, position: Hashable | None, limit: int) -> Batch:
         """Return revocations after a position."""
@@ -82,18 +85,18 @@ class SQLiteStore(Store):
 
             def entries_from(anchor: Any, count: int) -> list[tuple[Hashable, Revocation]]:
                 rows = connection.execute(_READ, (anchor[0] if anchor else 0, count))
-                return [(row[:2], Revocation(*row[2:])) for row in rows]
+                return [(row[:2], Revocation(*map(_text, row[2:]))) for row in rows]
 
             return batch_after(position, limit, entries_from)
 
     def admit(self, limits: Mapping[str, int], hit: str, window: float, now: float) -> float:
         """Count a hit under every key, or under none, in one transaction."""
         with self._writer.changed() as connection:
-            connection.execute("DELETE FROM hits WHERE until <= ?", (now,))
+            connection.execute("DELETE FROM hits WHERE until <= ? OR at > ?", (now, now + MOST_AHEAD_SEC))
             waits = [_wait(connection, key, limit, now) for key, limit in limits.items()]
             if not any(waits):
-                rows = [(key, hit, now + window) for key in limits]
-                connection.executemany("INSERT INTO hits VALUES (?, ?, ?)", rows)
+                rows = [(key, hit, now, now + window) for key in limits]
+                connection.executemany("INSERT INTO hits VALUES (?, ?, ?, ?)", rows)
         return max(waits)
 
     def forgive(self, hit: str, keys: Iterable[str], cleared: Iterable[str]) -> None:
@@ -156,7 +159,7 @@ class _File:
             self._drop()
             raise StateUnavailableError(f"{shown(Path(self._path))}: {error}") from error
         except UnicodeError as error:
-            raise NotKeptError("SQLite keeps no half of a surrogate pair") from error
+            raise StateUnavailableError("the state file holds what is no text") from error
         finally:
             self._lock.release()
 
@@ -196,6 +199,18 @@ class _File:
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
+
+
+def _storable(value: object) -> object:
+    """Return a value as SQLite keeps it: text with half of a surrogate pair, as JSON can hold, as bytes."""
+    if isinstance(value, str) and not value.isascii():
+        encoded = value.encode("utf-8", "surrogatepass")
+        return encoded if encoded != value.encode("utf-8", "replace") else value
+    return value
+
+
+def _text(value: Any) -> Any:
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
 def _make_private(path: str) -> None:

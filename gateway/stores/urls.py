@@ -126,7 +126,7 @@ def _hosts(text: str, kind: str) -> Iterator[tuple[str, int]]:
     for host in hosts:
         parts = urlsplit(f"//{host}")
         if not parts.hostname or parts.path:
-            raise UnfitURLError("a host in it is none")
+            raise UnfitURLError("it names no host")
         yield parts.hostname, _port(parts) or _PORTS[kind]
 
 
@@ -136,7 +136,7 @@ def _port(parts: SplitResult) -> int | None:
     except ValueError:
         port = 0
     if port == 0:
-        raise UnfitURLError("a port in it is none")
+        raise UnfitURLError("its port is none of 1 to 65535")
     return port
 
 

@@ -183,13 +183,9 @@ def _rule(path: str, method: str, endpoint: WSGIApplication) -> Rule:
 
 def _object_in(environ: WSGIEnvironment, empty: dict[str, Any] | None = None) -> dict[str, Any] | Rejection:
     """Return the JSON object that is the body, `empty` for none at all, or why it is not to be read."""
-    if _has_unread_chunks(environ):
+    if _has_no_end(environ):
         return MALFORMED_BODY
     request = Request(environ)
-    if (
-        environ.get("CONTENT_LENGTH") and request.content_length is None
-    ):  # no number, which would count as none
-        return MALFORMED_BODY
     if (request.content_length or 0) > MOST_BODY_BYTES:
         return BODY_TOO_LARGE
     request.max_content_length = MOST_BODY_BYTES + 1  # at which a stream is cut without a word
@@ -203,10 +199,12 @@ def _object_in(environ: WSGIEnvironment, empty: dict[str, Any] | None = None) ->
     return found if isinstance(found, dict) else MALFORMED_BODY
 
 
-def _has_unread_chunks(environ: WSGIEnvironment) -> bool:
-    """Tell whether there is a body of which the server does not say where it ends: it would count as none."""
-    is_ended = environ.get("wsgi.input_terminated") or environ.get("CONTENT_LENGTH")
-    return bool(environ.get("HTTP_TRANSFER_ENCODING")) and not is_ended
+def _has_no_end(environ: WSGIEnvironment) -> bool:
+    """Tell whether there is a body of which nobody can tell where it ends: it would count as none."""
+    length = environ.get("CONTENT_LENGTH")
+    if length:
+        return not (length.isascii() and length.isdigit())
+    return bool(environ.get("HTTP_TRANSFER_ENCODING")) and not environ.get("wsgi.input_terminated")
 
 
 def _answer(content: Mapping[str, Any]) -> Response:

@@ -307,7 +307,7 @@ def test_a_file_of_state_is_for_its_owner_alone() -> None:
         pytest.param(
             ["--uid", "a:alice"],
             f"--uid is 'a:alice', which is of another issuer; add --issuer {A}",
-            id="ours",
+            id="as if it were ours",
         ),
     ],
 )

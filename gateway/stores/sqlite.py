@@ -115,9 +115,9 @@ class _File:
     """One connection to the file, opened when it is first needed, and used by one thread at a time."""
 
     def __init__(self, path: str, timeout: float) -> None:
+        self._connection: sqlite3.Connection | None = None
         self._path = path
         self._timeout = timeout
-        self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._lock = threading.Lock()
         forks.pause_during(self)
@@ -167,6 +167,9 @@ class _File:
         """Let go of the file."""
         with self._lock:
             self._drop()
+
+    def __del__(self) -> None:
+        self._drop()
 
     def _sound_connection(self) -> sqlite3.Connection:
         """Return a connection to the file that is at the path now: it may be another than it was."""

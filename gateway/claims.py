@@ -19,6 +19,7 @@ NEVER = math.inf
 
 _NUMBERS = (int, float)  # and not bool, which is an int
 _NUMBER_BOUND = 10**15  # NumericDates of more than 15 digits are no times
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,253}")
 _UID_BOUND = 10**255
 _UID = re.compile(UID_CHARACTER + "{1,255}")
 _TIMES = ("nbf", "iat", "auth_time")
@@ -58,6 +59,11 @@ def uid_text(value: object) -> str | None:
     if type(value) is int and -_UID_BOUND < value < _UID_BOUND:  # Python writes no number of any length
         value = str(value)
     return value if isinstance(value, str) and _UID.fullmatch(value) else None
+
+
+def uid_claim(uid: str) -> int | str:
+    """Return what stands in a token for a uid: an integer where the text is the canonical one of it."""
+    return int(uid) if _INTEGER.fullmatch(uid) else uid
 
 
 def is_time(value: object) -> TypeGuard[float]:

@@ -7,7 +7,6 @@ import importlib
 import importlib.util
 import json
 import os
-import re
 import runpy
 import secrets
 import shlex
@@ -22,7 +21,7 @@ import click
 
 from gateway import describe, extras, jws, loading
 from gateway.authentication import Authenticator
-from gateway.claims import is_time, uid_text
+from gateway.claims import is_time, uid_claim, uid_text
 from gateway.cli_keys import keys
 from gateway.cli_sessions import sessions
 from gateway.cli_users import claim, users
@@ -43,7 +42,6 @@ from gateway.tokens import TokenCreator
 GUNICORN_COMMAND = ("-m", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.wsgi:application")
 GUNICORN_DEFAULT = "SCRIPT_NAME,PATH_INFO"  # of its forwarder_headers
 
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,253}")
 _DATES = range(253_402_300_800)  # seconds from 1970 to the end of the year 9999
 
 
@@ -326,7 +324,7 @@ def token_create(uid: str, claims: tuple[str, ...], age: int) -> None:
     if len(extra) < len(claims):
         raise Faults("a claim is given twice")
     creator = _AgedTokenCreator(Settings.from_env(), age * 60)
-    click.echo(creator.create(int(uid) if _INTEGER.fullmatch(uid) else uid, extra))
+    click.echo(creator.create(uid_claim(uid), extra))
 
 
 class _AgedTokenCreator(TokenCreator):

@@ -6,12 +6,12 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 
 from gateway import extras, keyfolder
+from gateway.describe import utc
 from gateway.envfile import shown
 from gateway.errors import ConfigError
 from gateway.keyfolder import FolderRing, KeyFile
@@ -106,7 +106,7 @@ def list_() -> None:
     folder = _Folder.of_settings()
     ring = folder.read()
     for file in ring.files:
-        click.echo(f"{file.key.kid}  {file.key.alg}  made {_utc(file.made)}  {_state(folder, ring, file)}")
+        click.echo(f"{file.key.kid}  {file.key.alg}  made {utc(file.made)}  {_state(folder, ring, file)}")
 
 
 @keys.command("rotate")
@@ -154,7 +154,7 @@ def _alive(folder: _Folder, ring: FolderRing, file: KeyFile) -> str:
     """Say why tokens of a key may still be alive; empty if none can."""
     until = folder.alive_until(ring, file)
     if until is not None:
-        return f"signed tokens that live until {_utc(until)}" if until > time.time() else ""
+        return f"signed tokens that live until {utc(until)}" if until > time.time() else ""
     if file.key.alg != folder.alg:
         return f"is for {file.key.alg}, and nobody can tell when it last signed"
     return "signs, or is the next to sign"
@@ -165,17 +165,17 @@ def _state(folder: _Folder, ring: FolderRing, file: KeyFile) -> str:
     if file is ring.signing(now):
         return "signs"
     if file.key.alg == folder.alg and ring.active_from(file) > now:
-        return f"verifies, and signs from {_utc(ring.active_from(file))}"
+        return f"verifies, and signs from {utc(ring.active_from(file))}"
     until = folder.alive_until(ring, file)
     if until is None:
         return "verifies"
-    return f"verifies until {_utc(until)}" if until > now else "verifies; can be retired"
+    return f"verifies until {utc(until)}" if until > now else "verifies; can be retired"
 
 
 def _when_it_signs(ring: FolderRing, file: KeyFile) -> str:
     signing = ring.signing(time.time())
     signs = signing is not None and signing.path == file.path
-    return f"{file.key.kid} signs {'at once' if signs else f'from {_utc(ring.active_from(file))}'}"
+    return f"{file.key.kid} signs {'at once' if signs else f'from {utc(ring.active_from(file))}'}"
 
 
 def _remove(file: KeyFile) -> None:
@@ -184,7 +184,3 @@ def _remove(file: KeyFile) -> None:
     except OSError as error:
         raise ConfigError(f"{file} cannot be deleted: {error.strerror}") from error
     click.echo(f"{file} deleted: within ten seconds no token of it is accepted any more")
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

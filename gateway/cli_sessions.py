@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Final
 
 import click
 
 from gateway.claims import uid_text
+from gateway.describe import utc
 from gateway.errors import ConfigError
 from gateway.revocations import MOST_READ, Revocations
 from gateway.settings import Settings
@@ -53,7 +53,7 @@ def list_revoked() -> None:
     for each in _live(_store(Settings.from_env()), time.time()):
         source = f"  of {each.issuer}" if each.issuer else ""
         value = each.value if each.value.isprintable() else repr(each.value)
-        times = f"revoked {_utc(each.moment)}  kept until {_utc(each.expires)}"
+        times = f"revoked {utc(each.moment)}  kept until {utc(each.expires)}"
         click.echo(f"{each.kind}  {value}  {times}{source}")
 
 
@@ -64,7 +64,7 @@ def end_sessions(settings: Settings, uid: str) -> None:
         StateUnavailableError: the store could not be made to keep that.
     """
     if settings.state_url is None or urls.is_memory(settings.state_url):
-        until = _utc(time.time() + settings.max_session_min * 60)
+        until = utc(time.time() + settings.max_session_min * 60)
         what = "without a GATEWAY_STATE_URL that others share"
         click.echo(f"{what}, sessions of {uid} live on, until {until} at the latest")
         return
@@ -123,7 +123,3 @@ def _live(store: Store, now: float) -> Iterator[Revocation]:
         batch = store.read(position, MOST_READ)
         yield from (each for each in batch.revocations if each.expires > now)
         position, more = batch.position, batch.more
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

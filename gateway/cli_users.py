@@ -13,14 +13,15 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import click
 
 from gateway import jws, kinds
+from gateway.claims import uid_claim
 from gateway.cli_sessions import end_sessions
+from gateway.describe import utc
 from gateway.envfile import shown
 from gateway.errors import ConfigError, GatewayError, StoreError
 from gateway.settings import TABLE, Settings, faults_of
@@ -101,8 +102,6 @@ class _Directory:
         Raises:
             InvalidClaimsError: no token could be made at a login.
         """
-        from gateway.users import uid_claim  # noqa: PLC0415
-
         self.tokens.create(uid_claim(uid), claims)
 
     def changed(self, uid: str, change: str) -> None:
@@ -174,7 +173,7 @@ def list_() -> None:
     width = max((len(user.uid) for user in found), default=0)
     for user in found:
         state = "disabled" if user.disabled else "enabled"
-        click.echo(f"{user.uid:<{width}}  {state:<8}  {_utc(user.created)}  {json.dumps(user.claims)}")
+        click.echo(f"{user.uid:<{width}}  {state:<8}  {utc(user.created)}  {json.dumps(user.claims)}")
 
 
 @users.command("passwd")
@@ -469,7 +468,3 @@ def _known(found: T | None, uid: str) -> T:
     if not found:
         raise GatewayError(f"there is no user {uid!r}")
     return found
-
-
-def _utc(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from gateway.breaker import Breaker
-from gateway.claims import uid_text
+from gateway.claims import uid_claim, uid_text
 from gateway.errors import StoreError, UsersUnavailableError
 from gateway.importing import imported, place_of
 from gateway.kinds import MOST_PASSWORD_BYTES, LoginFunction
@@ -67,8 +67,6 @@ class UsersDirectory:
 
     def check(self, uid: int | str, password: str) -> Known | None:
         """Return whose password it is, or None."""
-        from gateway.users import uid_claim  # noqa: PLC0415 - of an extra
-
         name = uid_text(uid) or ""  # which is nobody's
         claims = self._breaker.call(lambda: self._users.check(name, password))
         return None if claims is None else Known(uid_claim(name), claims)

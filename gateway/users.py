@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -51,7 +50,6 @@ from gateway.kinds import USERS_URL
 VERSION: Final = 1  # of the table
 
 _PAGE = 500  # users that are read at once
-_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,253}")
 # The row in which the version is noted, in its claims: nobody's, since no uid is empty.
 _NOBODY = ""
 
@@ -91,11 +89,6 @@ class User(NamedTuple):
     disabled: bool
     created: float
     changed: float
-
-
-def uid_claim(uid: str) -> int | str:
-    """Return what stands in a token for a uid: an integer where the text is the canonical one of it."""
-    return int(uid) if _INTEGER.fullmatch(uid) else uid
 
 
 class Users:

@@ -14,9 +14,10 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from gateway import ConfigError, kinds, passwords
+from gateway.claims import uid_claim
 from gateway.errors import UsersUnavailableError
 from gateway.passwords import BusyError
-from gateway.users import DuplicateUserError, User, Users, uid_claim
+from gateway.users import DuplicateUserError, User, Users
 from tests.support import NOW
 from tests.test_passwords import CheapHasher
 

@@ -26,7 +26,7 @@ def faults_between(values: dict[str, Any]) -> list[Fault]:
             settings are put in, the issuers of the policy file as `issuers`, the keys of the folder as
             `key_ring`.
     """
-    faults = _weak_keys(values) + _times(values) + _state(values) + _login(values)
+    faults = _weak_keys(values) + _times(values) + _state(values) + _login(values) + _served(values)
     # Files are read only where all that says how to read them is sound.
     if values.keys() >= _ABOUT_KEYS:
         faults += _policy_faults(values) or _key_faults(values)
@@ -100,6 +100,18 @@ def _login(values: dict[str, Any]) -> list[Fault]:
         faults.append(Fault("GATEWAY_STATE_URL", f"{line}; it must be {urls.MUST}", missing=True))
     if values.get("users_url"):
         faults += _users(values)
+    return faults
+
+
+def _served(values: dict[str, Any]) -> list[Fault]:
+    """Tell whether there is one thing to stand in front of, and all that is needed for it."""
+    faults: list[Fault] = []
+    if values.get("upstream") and values.get("app"):
+        faults.append(unfit("GATEWAY_UPSTREAM", "is set, and GATEWAY_APP as well", "one of the two"))
+    for variable, keyword in {"GATEWAY_UPSTREAM": "upstream", "GATEWAY_METRICS_FROM": "metrics_from"}.items():
+        extra = keyword.partition("_")[0]
+        if values.get(keyword) and not extras.is_installed(extra):
+            faults.append(_missing(variable, extra))
     return faults
 
 

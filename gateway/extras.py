@@ -10,7 +10,9 @@ from gateway.errors import ConfigError
 # The modules by which an extra is known to be there.
 _MODULES: Mapping[str, tuple[str, ...]] = {
     "crypto": ("cryptography",),
+    "metrics": ("prometheus_client",),
     "redis": ("redis",),
+    "upstream": ("urllib3",),
     "users": ("sqlalchemy", "argon2"),
 }
 

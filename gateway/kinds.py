@@ -30,6 +30,11 @@ _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _UID_PREFIX = re.compile(UID_CHARACTER + "{0,100}")
 _VISIBLE = re.compile(r"[!-~]+")
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
+)
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_HIGHEST_PORT = 65535
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True}
 _FLAGS |= {"false": False, "0": False, "no": False, "off": False}
 # Claims with a meaning of their own (RFC 7519 section 4.1, OpenID Connect Core), `sub` aside.
@@ -130,6 +135,34 @@ def _parse_secrets(value: Any) -> tuple[bytes, ...]:
     return tuple(_parse_secret(item) for item in items if item != "")
 
 
+def _parse_origins(value: Any) -> tuple[str, ...]:
+    items = value.split(",") if isinstance(value, str) else value
+    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
+        raise ValueError
+    origins = tuple(item for item in (item.strip(" ") for item in items) if item)
+    if not all(map(_is_origin, origins)):
+        raise ValueError
+    return origins
+
+
+def _is_origin(value: str) -> bool:
+    """Tell whether it is an origin as browsers write one (RFC 6454 section 6.2)."""
+    match = _ORIGIN.fullmatch(value)
+    if match is None or match["port"] == _DEFAULT_PORTS[match["scheme"]]:
+        return False
+    return match["port"] is None or 0 < int(match["port"]) <= _HIGHEST_PORT
+
+
+def _is_upstream(value: str) -> bool:
+    try:
+        parts = urlsplit(value)
+        named = parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return False
+    plain = parts.scheme in ("http", "https") and not ("?" in value or "#" in value)
+    return bool(_VISIBLE.fullmatch(value) and plain and named and paths.is_normal(parts.path or "/"))
+
+
 def _parse_networks(value: Any) -> tuple[str, ...]:
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
@@ -196,6 +229,16 @@ USERS_URL = text(
 )
 NETWORKS = Kind(
     "networks such as 10.0.0.0/8 or 2001:db8::/32, addresses, or unix, separated by commas", _parse_networks
+)
+ORIGINS = Kind(
+    "origins as browsers write them, such as https://app.example.org or http://localhost:3000, in lower case,"
+    " without a path or a default port, separated by commas",
+    _parse_origins,
+)
+UPSTREAM = text(
+    "an http:// or https:// address, such as http://127.0.0.1:9000 or http://host:port/base, without a user,"
+    " a query or a fragment",
+    _is_upstream,
 )
 PUBLIC_PATHS = Kind(
     "paths such as /health or prefixes such as /static/*, separated by commas; each begins with / and"

@@ -58,6 +58,20 @@ class Settings:
         "the WSGI app to wrap, as module:callable",
         default_text="the demo",
     )
+    upstream: str | None = row(
+        "GATEWAY_UPSTREAM",
+        kinds.UPSTREAM,
+        None,
+        "instead of an app a server elsewhere, as http://host:port or http://host:port/base (with the extra"
+        " upstream)",
+    )
+    upstream_timeout_sec: float = row(
+        "GATEWAY_UPSTREAM_TIMEOUT_SEC",
+        kinds.seconds(0.01, 86_400),
+        30.0,
+        "seconds to wait for that server: to connect, for the head of its answer, and between two parts of"
+        " its body",
+    )
     port: int = row(
         "PORT",
         kinds.whole(1, 65535),
@@ -76,6 +90,13 @@ class Settings:
         kinds.FLAG,
         False,
         "let a browser's CORS preflight, which carries no credentials, through to the app",
+    )
+    cors_origins: Sequence[str] = row(
+        "GATEWAY_CORS_ORIGINS",
+        kinds.ORIGINS,
+        (),
+        "origins whose pages may read the gateway's own answers, separated by commas, as"
+        " https://app.example.org",
     )
     prefix: str = row(
         "GATEWAY_PREFIX",
@@ -171,7 +192,8 @@ class Settings:
         "GATEWAY_POLICY_FILE",
         kinds.PATH,
         None,
-        "TOML file that says whose tokens are taken besides ours",
+        "TOML file that says whose tokens are taken besides ours, which routes ask for what, and which claims"
+        " become headers",
     )
     state_url: str | None = row(
         "GATEWAY_STATE_URL",
@@ -243,7 +265,19 @@ class Settings:
         "GATEWAY_TRUSTED_PROXIES",
         kinds.NETWORKS,
         (),
-        "networks of the proxies, or unix for a unix socket, whose X-Forwarded-For is believed",
+        "networks of the proxies, or unix for a unix socket, whose X-Forwarded-* headers are believed",
+    )
+    metrics_from: Sequence[str] = row(
+        "GATEWAY_METRICS_FROM",
+        kinds.NETWORKS,
+        (),
+        "networks that may read GET /auth/metrics, or unix for a unix socket (with the extra metrics)",
+    )
+    log_format: str = row(
+        "GATEWAY_LOG_FORMAT",
+        kinds.one_of("json", "console", "off"),
+        "off",
+        "how each verdict, login, revocation and change of keys is logged: json, console or off",
     )
     allow_weak_key: bool = row(
         "GATEWAY_ALLOW_WEAK_KEY",

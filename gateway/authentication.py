@@ -8,7 +8,7 @@ from typing import Final
 
 from gateway.errors import KeysUnavailableError, TokenError
 from gateway.identity import Identity
-from gateway.paths import PublicPaths
+from gateway.policy import OPTIONAL, PUBLIC, Route, policy_of
 from gateway.rejections import Rejection, rejections
 from gateway.revocations import Revocations
 from gateway.settings import Settings
@@ -33,19 +33,27 @@ class Authenticator:
         settings: the settings.
         tokens: verifies and renews.
         revocations: tells which sessions were ended; None where none can be.
+        profile: by which refusals get their status; that of the settings unless given.
     """
 
     def __init__(
-        self, settings: Settings, tokens: TokenCreator, revocations: Revocations | None = None
+        self,
+        settings: Settings,
+        tokens: TokenCreator,
+        revocations: Revocations | None = None,
+        profile: str | None = None,
     ) -> None:
         self._tokens = tokens
         # Returns the code by which an identity is refused whose session was ended.
         self._refusal = revocations.refusal if revocations is not None else None
         self._now = tokens.now
         self._known = tokens.known
-        self._public = PublicPaths(settings.public_paths) if settings.public_paths else None
+        self._keep_up = tokens.keep_up if tokens.keys_change else None
+        policy = policy_of(settings.public_paths, settings.routes, settings.issuer)
+        # Returns what is asked of a request, None for a good token and no more.
+        self.find = policy.find if policy is not None else None
         self._require_uid = settings.require_uid
-        self._rejections = rejections(settings.status_profile)
+        self._rejections = rejections(profile or settings.status_profile)
 
     def authenticate(
         self, method: str, path: str, authorization: str | None, uid: str | None
@@ -58,8 +66,20 @@ class Authenticator:
             authorization: the value of the `Authorization` header, None where there is none.
             uid: the value of the `uid` header, None where there is none.
         """
-        if self._public is not None and path in self._public:
+        route = None if self.find is None else self.find(method, path)
+        if route is None:
+            return self.identify(authorization, uid)
+        if route.refusal is not None:
+            return self._rejections[route.refusal]
+        if route.access == PUBLIC or (route.access == OPTIONAL and not (authorization or uid)):
             return ANONYMOUS
+        verdict = self.identify(authorization, uid)
+        return self._permitted(route, verdict) if isinstance(verdict, Identity) else verdict
+
+    def identify(self, authorization: str | None, uid: str | None) -> Identity | Rejection:
+        """Return who sends a request to where somebody must be known, whatever the routes say."""
+        if self._keep_up is not None:
+            self._keep_up()
         now = self._now()
         known = self._known(authorization)
         if (
@@ -72,9 +92,11 @@ class Authenticator:
             return known
         return self._judge(authorization, uid, now)
 
-    def identify(self, authorization: str | None, uid: str | None) -> Identity | Rejection:
-        """Return who sends a request to where somebody must be known, whichever paths are public."""
-        return self._judge(authorization, uid, self._now())
+    def _permitted(self, route: Route, identity: Identity) -> Identity | Rejection:
+        demands = route.demands
+        if demands is None or demands.met_by(identity.issuer, identity.claims()):
+            return identity
+        return self._rejections["insufficient_scope"]
 
     def _judge(self, authorization: str | None, uid: str | None, now: float) -> Identity | Rejection:
         if not authorization or (self._require_uid and not uid):

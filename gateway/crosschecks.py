@@ -9,13 +9,20 @@ from typing import Any
 
 from gateway import extras, kinds
 from gateway.errors import ConfigError
+from gateway.headers import fold
 from gateway.keyfolder import read_folder
 from gateway.keys import ASYMMETRIC, MIN_HMAC_BYTES, SYMMETRIC
-from gateway.policyfile import IssuerRules, read_issuers, same_uids
+from gateway.policy import unreachable
+from gateway.policyfile import IssuerRules, PolicyFile, read_policy, same_uids
 from gateway.stores import urls
 from gateway.table import Fault, unfit
 
-_ABOUT_KEYS = frozenset({"token_key", "algorithm", "key_dir", "key_activation_sec", "policy_file", "issuer"})
+_ABOUT_FILES = frozenset(
+    {
+        *("token_key", "algorithm", "key_dir", "key_activation_sec", "policy_file", "issuer"),
+        *("prefix", "public_paths", "token_header"),
+    }
+)
 
 
 def faults_between(values: dict[str, Any]) -> list[Fault]:
@@ -28,7 +35,7 @@ def faults_between(values: dict[str, Any]) -> list[Fault]:
     """
     faults = _weak_keys(values) + _times(values) + _state(values) + _login(values) + _served(values)
     # Files are read only where all that says how to read them is sound.
-    if values.keys() >= _ABOUT_KEYS:
+    if values.keys() >= _ABOUT_FILES:
         faults += _policy_faults(values) or _key_faults(values)
     return faults
 
@@ -134,28 +141,66 @@ def _missing(variable: str, extra: str) -> Fault:
 
 def _policy_faults(values: dict[str, Any]) -> list[Fault]:
     """Read the policy file into the values."""
-    values["issuers"] = ()
-    if values["policy_file"] is None:
-        return []
+    policy = PolicyFile()
+    lines: list[str] = []
     try:
-        issuers = read_issuers(Path(values["policy_file"]))
-        if issuers:
+        if values["policy_file"] is not None:
+            policy = read_policy(Path(values["policy_file"]))
+        if policy.issuers:
             extras.require("crypto", "an issuer")
     except ConfigError as error:
-        lines: Iterable[str] = error.faults
+        lines += error.faults
     else:
-        values["issuers"] = issuers
-        lines = _doubtful_sources(issuers, values)
+        lines += [
+            *_doubtful_sources(policy.issuers, values),
+            *_doubtful_routes(policy, values),
+            *_taken_headers(policy, values),
+        ]
+    values["issuers"], values["routes"] = policy.issuers, policy.routes
+    values["claim_headers"] = policy.headers
     return [Fault("GATEWAY_POLICY_FILE", f"GATEWAY_POLICY_FILE: {line}") for line in lines]
 
 
 def _doubtful_sources(issuers: Iterable[IssuerRules], values: Mapping[str, Any]) -> Iterator[str]:
     """Yield why a token or a uid could be of two sources, ours among them."""
-    ours = values["token_key"] is not None or values["key_dir"] is not None
+    ours = _is_ours(values)
     yield from same_uids(issuers, ours=ours)
     for rules in issuers:
         if ours and rules.issuer == values["issuer"]:
             yield f"{rules.place}: issuer is {rules.issuer!r}, which is GATEWAY_ISSUER, our own name"
+
+
+def _doubtful_routes(policy: PolicyFile, values: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why a route decides on nothing, or on nobody's token."""
+    if policy.routes is None:
+        return
+    if values["public_paths"]:
+        place = policy.routes[0].place
+        both = "[[routes]] is there, and GATEWAY_PUBLIC_PATHS is set as well"
+        yield f"{place}: {both}; it must be one of the two"
+    yield from unreachable(policy.routes, values["prefix"])
+    known = {rules.issuer for rules in policy.issuers}
+    if _is_ours(values):
+        known |= {"", values["issuer"]}
+    for route in policy.routes:
+        for issuer in route.issuers or ():
+            if issuer not in known:
+                unknown = f"issuers names {issuer!r}, whose tokens are not taken"
+                yield f"{route.place}: {unknown}; it must be {_names(known)}"
+
+
+def _names(issuers: Iterable[str | None]) -> str:
+    return " or ".join(sorted(repr(issuer) for issuer in issuers if issuer is not None))
+
+
+def _taken_headers(policy: PolicyFile, values: Mapping[str, Any]) -> Iterator[str]:
+    for name, _ in policy.headers:
+        if fold(name) == fold(values["token_header"]):
+            yield f"[headers] names {name!r}, which is GATEWAY_TOKEN_HEADER; it must be another"
+
+
+def _is_ours(values: Mapping[str, Any]) -> bool:
+    return values["token_key"] is not None or values["key_dir"] is not None
 
 
 def _key_faults(values: dict[str, Any]) -> list[Fault]:

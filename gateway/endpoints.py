@@ -15,7 +15,9 @@ from werkzeug.routing import Map, Rule
 from gateway import jws
 from gateway.authentication import Authenticator
 from gateway.breaker import sharing
+from gateway.crossorigin import CrossOrigin, is_preflight
 from gateway.errors import StateUnavailableError
+from gateway.forwardauth import ForwardAuth
 from gateway.headers import UID_KEY
 from gateway.identity import Identity
 from gateway.keyfolder import LAG_SEC
@@ -41,7 +43,7 @@ MOST_BODY_BYTES = 64 * 1024
 
 
 class Endpoints:
-    """A WSGI app of the endpoints under the prefix; with an empty one there are none.
+    """The endpoints under the prefix, each a WSGI app; with an empty one there are none.
 
     Args:
         settings: the settings.
@@ -49,6 +51,7 @@ class Endpoints:
         authenticator: judges the credentials of those who end their session.
         revocations: where sessions are ended; None where none can be.
         login: where tokens are to be had; None where nowhere.
+        cross_origin: which pages of other origins may ask; None where none may.
     """
 
     # Seconds for which others may keep the key set, if keys take as long as that to be used.
@@ -61,6 +64,8 @@ class Endpoints:
         authenticator: Authenticator,
         revocations: Revocations | None = None,
         login: Login | None = None,
+        *,
+        cross_origin: CrossOrigin | None = None,
     ) -> None:
         prefix = settings.prefix
         self._prefix = prefix or None
@@ -70,6 +75,7 @@ class Endpoints:
         self._timeout = settings.state_timeout_sec
         self._rejections = rejections(settings.status_profile)
         self._authenticator = authenticator
+        self._cross_origin = cross_origin
         self._kept = max(0, min(self.LONGEST_KEPT, settings.key_activation_sec - LAG_SEC))
         self._parts = {"state store": revocations, "users database": login}
         rules = self._rules(settings, revocations, login) if prefix else ()
@@ -81,6 +87,7 @@ class Endpoints:
         prefix = settings.prefix
         yield _rule(f"{prefix}/health", "GET", _health)
         yield _rule(f"{prefix}/ready", "GET", self._ready)
+        yield _rule(f"{prefix}/verify", "GET", ForwardAuth(settings, self._tokens, revocations))
         if settings.signs and settings.algorithm in ASYMMETRIC:
             yield _rule(f"{prefix}/jwks.json", "GET", self._jwks)
         if revocations is not None:
@@ -92,23 +99,27 @@ class Endpoints:
         """Tell whether a path is answered here, so that the wrapped app never sees it."""
         return path.startswith(self._below) or path == self._prefix
 
-    def __call__(
-        self, environ: WSGIEnvironment, start_response: StartResponse, uid: str | None = None
-    ) -> Iterable[bytes]:
-        """Answer a request whose path is owned; `uid` is its header of that name."""
+    def answering(self, environ: WSGIEnvironment, uid: str | None = None) -> WSGIApplication:
+        """Return what answers a request whose path is owned; `uid` is its header of that name."""
         if uid is not None:
             environ[UID_KEY] = uid
-        return self._find(environ)(environ, start_response)
-
-    def _find(self, environ: WSGIEnvironment) -> WSGIApplication:
         try:
             endpoint, _ = self._routes.match(environ["PATH_INFO"], environ["REQUEST_METHOD"])
         except NotFound:
             return NOT_FOUND
         except MethodNotAllowed as error:
-            return method_not_allowed(error.valid_methods or ())
+            return self._without(error.valid_methods or (), environ)
         answer: WSGIApplication = endpoint
         return answer
+
+    def _without(self, allowed: Iterable[str], environ: WSGIEnvironment) -> WSGIApplication:
+        """Return the answer to a method that is none of those of an endpoint: a preflight, or a wrong one."""
+        cross_origin = self._cross_origin
+        if cross_origin is None or not is_preflight(environ["REQUEST_METHOD"], environ):
+            return method_not_allowed(allowed)
+        return (
+            cross_origin.preflight(allowed) if cross_origin.allows(environ) else method_not_allowed(allowed)
+        )
 
     def _jwks(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = json.dumps(self._tokens.public_keys())

@@ -49,7 +49,7 @@ _TAKEN = """
     X-Accel-Redirect X-Content-Type-Options X-Forwarded-By X-Forwarded-For X-Forwarded-Host
     X-Forwarded-Method X-Forwarded-Port X-Forwarded-Prefix X-Forwarded-Proto X-Forwarded-Server
     X-Forwarded-Ssl X-Forwarded-Uri X-Frame-Options X-HTTP-Method-Override X-Original-Method
-    X-Original-URI X-Original-URL X-Real-IP X-Request-ID X-Rewrite-URL X-Sendfile
+    X-Original-URI X-Original-URL X-Real-IP X-Renewed-Token X-Request-ID X-Rewrite-URL X-Sendfile
 """
 
 

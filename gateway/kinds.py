@@ -33,6 +33,8 @@ _VISIBLE = re.compile(r"[!-~]+")
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
 )
+_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")  # RFC 9110 section 9.1, less what no server lets through
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _HIGHEST_PORT = 65535
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True}
@@ -111,7 +113,9 @@ def _parse_public_paths(value: Any) -> tuple[str, ...]:
         raise ValueError
     stripped = (item.strip(" ") for item in items)
     entries = tuple(entry for entry in stripped if entry)
-    paths.PublicPaths(entries)
+    for entry in entries:
+        if paths.ANY in paths.Pattern.parse(entry).segments:
+            raise ValueError(f"{entry!r} is no such path")
     return entries
 
 
@@ -190,12 +194,34 @@ def _parse_path(value: Any) -> str:
     return path
 
 
-def _parse_algorithms(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list | tuple) or not value:
+def _is_pattern(value: str) -> bool:
+    try:
+        paths.Pattern.parse(value)
+    except ValueError:
+        return False
+    return True
+
+
+def some(must: str, accepts: Callable[[str], object]) -> Kind:
+    """A list of one or more texts, each of which `accepts` says yes to."""
+
+    def parse(value: Any) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or not value:
+            raise ValueError
+        if not all(isinstance(item, str) and accepts(item) for item in value):
+            raise ValueError
+        return tuple(value)
+
+    return Kind(must, parse)
+
+
+def _parse_claims(value: Any) -> tuple[tuple[str, Any], ...]:
+    """Read a table of claims; a tuple of pairs, so that it can be compared and is never changed."""
+    if not isinstance(value, dict) or not value:
         raise ValueError
-    if not all(isinstance(item, str) and item in keys.ASYMMETRIC for item in value):
+    if not all(type(wanted) in (str, int, float, bool) for wanted in value.values()):
         raise ValueError
-    return tuple(value)
+    return tuple(value.items())
 
 
 def _is_key_address(value: str) -> bool:
@@ -265,7 +291,17 @@ SECRET = Kind(
 SECRETS = Kind(f"secrets, separated by commas, each of them {SECRET.must}", _parse_secrets)
 PATH = Kind("a path", _parse_path)
 ALGORITHM = one_of(*keys.SYMMETRIC, *keys.ASYMMETRIC)
-ALGORITHMS = Kind(f"a list of some of {', '.join(keys.ASYMMETRIC)}", _parse_algorithms)
+ALGORITHMS = some(f"a list of some of {', '.join(keys.ASYMMETRIC)}", keys.ASYMMETRIC.__contains__)
+PATTERN = text(
+    "a path such as /reports, where a segment * stands for any one and /* at its end for all below; it begins"
+    " with / and holds no other *, no //, no . or .. segment, no \\, ;, % or control character",
+    _is_pattern,
+)
+METHODS = some('a list of methods in capitals, such as ["GET", "POST"]', _METHOD.fullmatch)
+ACCESS = one_of("public", "optional", "protected")
+SCOPES = some('a list of scopes, such as ["reports:read"], without spaces, " and \\', _SCOPE.fullmatch)
+CLAIMS = Kind('claims and what each must be or hold, such as { role = "admin" }', _parse_claims)
+ISSUERS = some('a list of issuers by their names, "" for us', lambda _: True)
 KEY_ADDRESS = text(
     "an https:// address, or an http:// one of this machine's loopback, without a user or a fragment",
     _is_key_address,

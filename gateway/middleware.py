@@ -8,12 +8,15 @@ from functools import cache
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from gateway.authentication import Anonymous, Authenticator
+from gateway.claimheaders import ClaimHeaders
+from gateway.crossorigin import CrossOrigin, is_preflight
 from gateway.directory import directory_of
 from gateway.endpoints import Endpoints
+from gateway.errors import InvalidClaimsError
 from gateway.headers import INJECTED_KEYS, UID_KEY, Firewall, environ_key
 from gateway.identity import TOKEN_PART, Identity
 from gateway.login import Login
-from gateway.rejections import rejections
+from gateway.rejections import Rejection, rejections
 from gateway.responses import Announcer
 from gateway.revocations import Revocations
 from gateway.settings import Settings
@@ -55,19 +58,30 @@ class AuthGateway:
         self._revocations, self._login = _sessions(settings, self._tokens)
         authenticator = Authenticator(settings, self._tokens, self._revocations)
         self._authenticate = authenticator.authenticate
+        # Where nothing hangs on method and path, the judge is not asked about them.
+        self._identify = authenticator.identify if authenticator.find is None else None
+        self._illegal_header = rejections(settings.status_profile)["invalid_claims"]
         self._prefix = settings.prefix or "\0"  # "" would be in every path
-        self._endpoints = Endpoints(settings, self._tokens, authenticator, self._revocations, self._login)
-        self._keep_up = self._tokens.keep_up if self._tokens.keys_change else None
+        self._claim_headers = ClaimHeaders(settings.claim_headers) if settings.claim_headers else None
+        self._cross_origin = CrossOrigin(settings) if settings.cors_origins else None
+        self._endpoints = Endpoints(
+            settings,
+            self._tokens,
+            authenticator,
+            self._revocations,
+            self._login,
+            cross_origin=self._cross_origin,
+        )
         self._token_key = environ_key(settings.token_header)
-        firewall = Firewall((self._token_key, *INJECTED_KEYS))
+        claim_keys = self._claim_headers.keys if self._claim_headers is not None else ()
+        firewall = Firewall((self._token_key, *INJECTED_KEYS, *claim_keys))
         self._strip, self._is_clean = firewall.strip, firewall.finds_nothing_in
         self._allow_preflight = settings.allow_preflight
         self._announcer = Announcer(settings.token_header) if settings.token_in_response else None
 
     def start(self) -> None:
         """Fetch keys and revocations in this process, as otherwise its first request does."""
-        if self._keep_up is not None:
-            self._keep_up()
+        self._tokens.keep_up()
         if self._revocations is not None:
             self._revocations.start()
         if self._login is not None:
@@ -76,31 +90,54 @@ class AuthGateway:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, or let the app answer it."""
         if self._unshared and environ.get("wsgi.multiprocess"):
-            return _refuse_one_of_many(environ, start_response)
+            return self._answer(_one_of_many(), environ, start_response)
         uid = environ.pop(UID_KEY, None)
         if not self._is_clean(environ):
             self._strip(environ)
         environ["gateway.tokens"] = self._tokens
-        if self._keep_up is not None:
-            self._keep_up()
         path = environ.get("PATH_INFO", "")
         if self._prefix in path and self._endpoints.owns(path):
-            return self._endpoints(environ, start_response, uid)
-        if self._allow_preflight and _is_preflight(environ):
+            return self._answer(self._endpoints.answering(environ, uid), environ, start_response)
+        if self._allow_preflight and is_preflight(environ["REQUEST_METHOD"], environ):
             return self._app(environ, start_response)
-        verdict = self._authenticate(environ["REQUEST_METHOD"], path, environ.get("HTTP_AUTHORIZATION"), uid)
+        authorization = environ.get("HTTP_AUTHORIZATION")
+        verdict = (
+            self._identify(authorization, uid)
+            if self._identify is not None
+            else self._authenticate(environ["REQUEST_METHOD"], path, authorization, uid)
+        )
         if isinstance(verdict, Identity):
-            environ[self._token_key] = verdict.bearer[TOKEN_PART]  # its `token`, at half the cost
-            environ[UID_KEY] = environ["REMOTE_USER"] = verdict.uid
-            environ["AUTH_TYPE"] = "Bearer"
-            environ["gateway.claims"] = verdict.claims()
-            if verdict.issuer is not None:
-                environ["gateway.issuer"] = verdict.issuer
-            if verdict.renewed and self._announcer is not None:
-                start_response = self._announcer.wrap(start_response, verdict.token)
-        elif not isinstance(verdict, Anonymous):
-            return verdict(environ, start_response)
+            return self._hand_on(verdict, environ, start_response)
+        if isinstance(verdict, Anonymous):
+            return self._app(environ, start_response)
+        return self._answer(verdict, environ, start_response)
+
+    def _hand_on(
+        self, identity: Identity, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Let the app answer, and tell it who somebody is."""
+        environ[self._token_key] = identity.bearer[TOKEN_PART]  # its `token`, at half the cost
+        environ[UID_KEY] = environ["REMOTE_USER"] = identity.uid
+        environ["AUTH_TYPE"] = "Bearer"
+        claims = environ["gateway.claims"] = identity.claims()
+        if identity.issuer is not None:
+            environ["gateway.issuer"] = identity.issuer
+        if self._claim_headers is not None:
+            try:
+                environ.update((header.key, value) for header, value in self._claim_headers.values(claims))
+            except InvalidClaimsError:
+                return self._answer(self._illegal_header, environ, start_response)
+        if identity.renewed and self._announcer is not None:
+            start_response = self._announcer.wrap(start_response, identity.token)
         return self._app(environ, start_response)
+
+    def _answer(
+        self, answer: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer in the app's place, for the pages of other origins as well that may read it."""
+        if self._cross_origin is not None:
+            start_response = self._cross_origin.wrap(environ, start_response)
+        return answer(environ, start_response)
 
 
 def _sessions(settings: Settings, tokens: TokenCreator) -> tuple[Revocations | None, Login | None]:
@@ -116,22 +153,9 @@ def _sessions(settings: Settings, tokens: TokenCreator) -> tuple[Revocations | N
     return revocations, Login(settings, tokens, store, revocations, directory)
 
 
-def _refuse_one_of_many(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """Refuse a request in one of several workers: what one ends, the others would accept."""
-    _complain()
-    return rejections("classic")["state_unavailable"](environ, start_response)
-
-
 @cache
-def _complain() -> None:
-    """Say so once, not for every request."""
+def _one_of_many() -> Rejection:
+    """Return the refusal in one of several workers: what one ends, the others would accept."""
+    # Once, not for every request.
     _log.error("GATEWAY_STATE_URL is memory://, which is for one worker, and this is one of several")
-
-
-def _is_preflight(environ: WSGIEnvironment) -> bool:
-    """Tell whether a browser asks what another origin's page may send (Fetch standard, CORS protocol)."""
-    return (
-        environ["REQUEST_METHOD"] == "OPTIONS"
-        and bool(environ.get("HTTP_ORIGIN"))
-        and bool(environ.get("HTTP_ACCESS_CONTROL_REQUEST_METHOD"))
-    )
+    return rejections("classic")["state_unavailable"]

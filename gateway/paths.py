@@ -1,11 +1,14 @@
-"""Which paths are in normal form, and which of them are public."""
+"""Paths: which are in normal form, and the patterns by which routes name them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self
+from urllib.parse import unquote_to_bytes
 
 _ODD = re.compile(r"//|/\.\.?(?:/|\Z)|[\\;%\x00-\x1f\x7f]")
+ANY = "*"
 
 
 def is_normal(path: str) -> bool:
@@ -17,36 +20,73 @@ def is_normal(path: str) -> bool:
     return path.startswith("/") and _ODD.search(path) is None
 
 
-class PublicPaths:
-    """The paths that need no credentials.
+def decoded(target: str) -> str:
+    """Return the path of a request target (RFC 9112 section 3.2.1) as `PATH_INFO` would hold it.
 
-    Args:
-        entries: exact paths (`/health`), or prefixes ending in `/*` (`/static/*` covers `/static/`
-            and all below it, not `/static`). Text beyond ASCII stands for its UTF-8 bytes, as
-            `PATH_INFO` carries them (PEP 3333).
+    The query goes, and what is percent-encoded is decoded once; each character stands for a byte (PEP 3333).
+    """
+    return unquote_to_bytes(target.partition("?")[0].encode("latin-1")).decode("latin-1")
 
-    Raises:
-        ValueError: an entry is neither.
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """The paths of which one segment after another is as given, where `*` stands for any that is not empty.
+
+    With `below` they go on after these, by a slash and whatever comes then, be it nothing.
     """
 
-    __slots__ = ("_exact", "_prefixes")
+    segments: tuple[str, ...]
+    below: bool = False
 
-    def __init__(self, entries: Iterable[str]) -> None:
-        exact, prefixes = set(), []
-        for entry in entries:
-            path = entry[:-1] if entry.endswith("/*") else entry
-            as_served = _as_served(path)
-            if not is_normal(path) or "*" in path or as_served is None:
-                raise ValueError(f"{entry!r} is no such path")
-            if path is entry:
-                exact.add(as_served)
-            else:
-                prefixes.append(as_served)
-        self._exact = frozenset(exact)
-        self._prefixes = tuple(prefixes)
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read an exact path (`/health`), one with segments `*`, or one that ends in `/*` for all below.
 
-    def __contains__(self, path: str) -> bool:
-        return (path in self._exact or path.startswith(self._prefixes)) and is_normal(path)
+        Text beyond ASCII stands for its UTF-8 bytes, as `PATH_INFO` carries them (PEP 3333).
+
+        Raises:
+            ValueError: it is neither, or not in normal form.
+        """
+        path = _as_served(text)
+        segments = () if path is None else tuple(path[1:].split("/"))
+        if path is None or not is_normal(path) or any(ANY in each and each != ANY for each in segments):
+            raise ValueError(f"{text!r} is no such path")
+        below = segments[-1] == ANY
+        return cls(segments[:-1] if below else segments, below)
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether it is one path."""
+        return not self.below and ANY not in self.segments
+
+    @property
+    def path(self) -> str:
+        """The path that it is, if it is one."""
+        return "/" + "/".join(self.segments)
+
+    def guarded(self) -> tuple[Self, ...]:
+        """Return it with the patterns of the paths that an app may serve by the same view.
+
+        These are `/admin` for `/admin/*`, and one without the slash at its end, or with one, for any other.
+        """
+        cls = type(self)
+        if self.below:
+            return (self, cls(self.segments)) if self.segments else (self,)
+        twin = self.segments[:-1] if self.segments[-1] == "" else (*self.segments, "")
+        return (self, cls(twin)) if twin else (self,)
+
+    def covers(self, other: Pattern) -> bool:
+        """Tell whether all paths of another pattern are among its own."""
+        length = len(self.segments)
+        if not self.below:
+            fits = not other.below and len(other.segments) == length
+        else:
+            fits = len(other.segments) >= length + (not other.below)
+        return fits and all(map(_covers, self.segments, other.segments))
+
+
+def _covers(segment: str, other: str) -> bool:
+    return segment == other or (segment == ANY and other != "")
 
 
 def _as_served(path: str) -> str | None:

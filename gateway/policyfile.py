@@ -10,13 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gateway import kinds, table
+from gateway import headers, kinds, table
 from gateway.envfile import EnvFileError, read_text, shown
 from gateway.errors import ConfigError
-from gateway.table import Fault, checked, row, rows_of
+from gateway.table import Fault, Row, checked, row, rows_of
 
 _ISSUERS = "issuers"
 _SHARED_UIDS = "shared_uids"
+_ROUTES = "routes"
+_HEADERS = "headers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,64 @@ class IssuerRules:
 ISSUER_TABLE = rows_of(IssuerRules)
 
 
-def read_issuers(path: Path) -> tuple[IssuerRules, ...]:
-    """Return the issuers that a policy file names.
+@dataclass(frozen=True, kw_only=True)
+class RouteRules:
+    """One `[[routes]]` of the file: what is asked of those who send certain requests.
+
+    `place` is where it stands in the file.
+    """
+
+    path: str = row(
+        "path",
+        kinds.PATTERN,
+        None,
+        "the paths: exact, with * for any one segment, or with /* at the end for all below",
+        default_text="required",
+    )
+    methods: tuple[str, ...] | None = row(
+        "methods", kinds.METHODS, None, "the methods; GET is HEAD too", default_text="all"
+    )
+    access: str = row(
+        "access",
+        kinds.ACCESS,
+        "protected",
+        "public (nobody is asked), optional (nobody has to say who it is), or protected",
+    )
+    scopes: tuple[str, ...] | None = row(
+        "scopes", kinds.SCOPES, None, "what the scope of a token must have, all of it"
+    )
+    any_scope: tuple[str, ...] | None = row("any_scope", kinds.SCOPES, None, "of which it must have one")
+    claims: tuple[tuple[str, Any], ...] | None = row(
+        "claims", kinds.CLAIMS, None, "what claims must be, or have among their items"
+    )
+    issuers: tuple[str, ...] | None = row(
+        "issuers", kinds.ISSUERS, None, 'whose tokens are taken; "" for our own', default_text="all"
+    )
+    place: Place | None = dataclasses.field(default=None, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        methods = f" ({', '.join(self.methods)})" if self.methods else ""
+        return f"{self.path!r}{methods}" + (f" at {self.place}" if self.place else "")
+
+
+ROUTE_TABLE = rows_of(RouteRules)
+_ASKING = ("scopes", "any_scope", "claims", "issuers")
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyFile:
+    """What a policy file says; `routes` is None where it says nothing of them.
+
+    `headers` are the claims that become headers, by the names of these.
+    """
+
+    issuers: tuple[IssuerRules, ...] = ()
+    routes: tuple[RouteRules, ...] | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+def read_policy(path: Path) -> PolicyFile:
+    """Return what a policy file says.
 
     Raises:
         ConfigError: one line for each thing wrong, with the file and its line.
@@ -84,10 +142,10 @@ def read_issuers(path: Path) -> tuple[IssuerRules, ...]:
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{shown(path)} is not TOML: {' '.join(str(error).split())}") from None
     reader = _Reader(path, text)
-    issuers = reader.issuers(document)
+    policy = reader.policy(document)
     if reader.faults:
         raise ConfigError(*reader.faults)
-    return issuers
+    return policy
 
 
 def same_uids(issuers: Iterable[IssuerRules], *, ours: bool) -> Iterator[str]:
@@ -116,29 +174,74 @@ class _Reader:
         self._text = text
         self.faults: list[str] = []
 
-    def issuers(self, document: dict[str, Any]) -> tuple[IssuerRules, ...]:
-        self._refuse_unknown(document, {_ISSUERS, _SHARED_UIDS}, (), "the policy file")
-        tables = document.get(_ISSUERS, [])
+    def policy(self, document: dict[str, Any]) -> PolicyFile:
+        self._refuse_unknown(document, {_ISSUERS, _SHARED_UIDS, _ROUTES, _HEADERS}, (), "the policy file")
+        routes = self._routes(document) if _ROUTES in document else None
+        return PolicyFile(self._issuers(document), routes, self._headers(document))
+
+    def _issuers(self, document: dict[str, Any]) -> tuple[IssuerRules, ...]:
         shared = document.get(_SHARED_UIDS, False)
         if not isinstance(shared, bool):
             line = f"{_SHARED_UIDS} is {table.shown(shared)}; it must be true or false"
             self._fault((_SHARED_UIDS,), line)
-        if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
-            self._fault((_ISSUERS,), f"{_ISSUERS} must be tables, each begun by [[{_ISSUERS}]]")
-            return ()
-        found = [self._issuer(members, index, shared) for index, members in enumerate(tables)]
+        found = []
+        for index, members in enumerate(self._tables(document, _ISSUERS)):
+            values, place = self._values(members, ISSUER_TABLE, (_ISSUERS, index), "an issuer")
+            values[_SHARED_UIDS] = members.get(_SHARED_UIDS, shared)
+            found.append(IssuerRules(**values, place=place))
         self._refuse_doubles(found)
         return tuple(found)
 
-    def _issuer(self, members: dict[str, Any], index: int, shared: Any) -> IssuerRules:
-        where = (_ISSUERS, index)
-        known = {row.keyword for row in ISSUER_TABLE}
-        self._refuse_unknown(members, known, where, "an issuer")
-        values, faults = checked(ISSUER_TABLE, members)
-        for fault in faults or _misused(members):
+    def _routes(self, document: dict[str, Any]) -> tuple[RouteRules, ...]:
+        tables = self._tables(document, _ROUTES)
+        if document[_ROUTES] == []:
+            self._fault((_ROUTES,), f"{_ROUTES} is empty, so that nothing could be reached; leave it out")
+        return tuple(self._route(members, (_ROUTES, index)) for index, members in enumerate(tables))
+
+    def _route(self, members: dict[str, Any], where: tuple[str | int, ...]) -> RouteRules:
+        values, place = self._values(members, ROUTE_TABLE, where, "a route")
+        access = values.get("access")
+        for asked in _ASKING if access in ("public", "optional") else ():
+            if asked in members:
+                line = f"{asked} is asked for, and access is {access!r}, which asks nobody; one must go"
+                self._fault((*where, asked), line)
+        return RouteRules(**values, place=place)
+
+    def _headers(self, document: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+        members = document.get(_HEADERS, {})
+        if not isinstance(members, dict):
+            self._fault((_HEADERS,), f"{_HEADERS} must be a table, begun by [{_HEADERS}]")
+            return ()
+        first: dict[str, str] = {}
+        for name, claim in members.items():
+            before = first.setdefault(headers.fold(name), name)
+            if not headers.is_free(name):
+                line = f"{name!r} cannot be set from a claim; it must be {kinds.TOKEN_HEADER.must}"
+                self._fault((_HEADERS, name), line)
+            elif before != name:
+                line = f"{name!r} is the same as {before!r} by its letters and digits; one must go"
+                self._fault((_HEADERS, name), line)
+            if not isinstance(claim, str) or not claim:
+                line = f"{name!r} is {table.shown(claim)}; it must be the name of a claim"
+                self._fault((_HEADERS, name), line)
+        return tuple(members.items())
+
+    def _tables(self, document: dict[str, Any], name: str) -> list[dict[str, Any]]:
+        tables = document.get(name, [])
+        if not isinstance(tables, list) or not all(isinstance(each, dict) for each in tables):
+            self._fault((name,), f"{name} must be tables, each begun by [[{name}]]")
+            return []
+        return tables
+
+    def _values(
+        self, members: dict[str, Any], rows: tuple[Row, ...], where: tuple[str | int, ...], whose: str
+    ) -> tuple[dict[str, Any], Place]:
+        """Return the values of one table by keyword, and where it stands."""
+        self._refuse_unknown(members, {row.keyword for row in rows}, where, whose)
+        values, faults = checked(rows, members)
+        for fault in faults or _misused(members, rows):
             self._fault((*where, fault.variable) if fault.variable in members else where, fault.line)
-        values[_SHARED_UIDS] = members.get(_SHARED_UIDS, shared)
-        return IssuerRules(**values, place=self._place(where))
+        return values, self._place(where)
 
     def _refuse_unknown(
         self, members: Mapping[str, Any], known: Iterable[str], where: tuple[str | int, ...], whose: str
@@ -162,13 +265,13 @@ class _Reader:
         return Place(self._path, self._text, where)
 
 
-def _misused(members: Mapping[str, Any]) -> Iterator[Fault]:
+def _misused(members: Mapping[str, Any], rows: Iterable[Row]) -> Iterator[Fault]:
     """Yield a fault for what an environment variable may hold and TOML need not: quoted numbers, nothing."""
-    for rule in ISSUER_TABLE:
+    for rule in rows:
         value = members.get(rule.keyword)
         if isinstance(rule.default, int) and isinstance(value, str):
             yield table.unfit(rule.variable, f"is {table.shown(value)}", f"{rule.kind.must}, without quotes")
-        elif value == "" and rule.default:
+        elif value == "" and rule.default != "":
             yield table.unfit(rule.variable, "is empty", rule.kind.must)
 
 

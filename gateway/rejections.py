@@ -10,6 +10,8 @@ from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 REALM = "gateway"
+FORWARD = "forward"  # the profile of answers to a proxy, some of which take any other status for a fault
+FORWARD_STATUSES = (401, 403, 503)
 # What Python does not know, or calls by the names of before RFC 9110.
 _PHRASES = {413: "Content Too Large", 422: "Unprocessable Content", 498: "Invalid Token"}
 
@@ -19,7 +21,8 @@ class Rule:
     """One row of the table.
 
     `challenge` is the error code of RFC 6750 section 3.1, None for a challenge without one.
-    `registered` is the status in the `rfc6750` profile, where it differs. `retry_after` are the seconds
+    `registered` is the status in the `rfc6750` profile, where it differs, and `forward` that of a proxy's
+    question, where it is not 401, 403 or 503 by itself and not 401 instead. `retry_after` are the seconds
     after which to try again, for what is no fault of the client's and so no challenge either.
     """
 
@@ -29,10 +32,20 @@ class Rule:
     challenge: str | None
     description: str
     registered: int | None = None
+    forward: int = 401
     retry_after: int | None = None
 
 
 RULES = (
+    Rule(
+        "malformed_path",
+        400,
+        "Bad Request",
+        "invalid_request",
+        "The path can be read in more than one way",
+        forward=403,
+    ),
+    Rule("no_route", 403, "Forbidden", "insufficient_scope", "No route is for this request"),
     Rule(
         "missing_credentials",
         400,
@@ -72,6 +85,14 @@ RULES = (
         "invalid_request",
         "The uid header is not the uid of the token",
         registered=403,
+        forward=403,
+    ),
+    Rule(
+        "insufficient_scope",
+        403,
+        "Insufficient Scope",
+        "insufficient_scope",
+        "The route asks for a scope or claim that the token lacks",
     ),
     Rule(
         "keys_unavailable",
@@ -133,16 +154,22 @@ def status_line(status: int) -> str:
 
 
 def rejections(profile: str) -> dict[str, Rejection]:
-    """Return every rejection of the table by its code, for the profile `classic` or `rfc6750`."""
+    """Return every rejection of the table by its code, for the profile `classic`, `rfc6750` or `FORWARD`."""
     return {rule.code: _made_ready(rule, profile) for rule in RULES}
 
 
-def _made_ready(rule: Rule, profile: str) -> Rejection:
-    registered = profile == "rfc6750" and rule.registered
+def status_of(rule: Rule, profile: str) -> int:
+    """Return the status of a rejection in a profile."""
+    if profile == FORWARD:
+        return rule.status if rule.status in FORWARD_STATUSES else rule.forward
+    return rule.registered if profile == "rfc6750" and rule.registered else rule.status
+
+
+def _made_ready(rule: Rule, profile: str = "classic") -> Rejection:
     header = ("WWW-Authenticate", _challenge(rule))
     if rule.retry_after is not None:
         header = ("Retry-After", str(rule.retry_after))
-    return Rejection(rule.code, registered or rule.status, rule.error, [header])
+    return Rejection(rule.code, status_of(rule, profile), rule.error, [header])
 
 
 def _challenge(rule: Rule) -> str:
@@ -154,12 +181,16 @@ def _challenge(rule: Rule) -> str:
 
 # What else the gateway's own endpoints refuse. A 401 has a challenge (RFC 9110 section 15.5.2); a login sends
 # no token, so that there is no error of one.
+_NOT_FORWARDED = Rule(
+    "not_forwarded", 403, "Forbidden", "invalid_request", "No trusted proxy says which request is meant"
+)
+NOT_FORWARDED = _made_ready(_NOT_FORWARDED)
 NOT_FOUND = Rejection("not_found", 404, "Not Found")
 _BAD_BODY = Rule("malformed_body", 400, "Bad Request", "invalid_request", "The body is no JSON object")
-MALFORMED_BODY = _made_ready(_BAD_BODY, "classic")
+MALFORMED_BODY = _made_ready(_BAD_BODY)
 INVALID_BODY = Rejection("invalid_body", 422, "Unprocessable Content")
 BODY_TOO_LARGE = Rejection("body_too_large", 413, "Content Too Large")
-WRONG_LOGIN = _made_ready(Rule("wrong_login", 401, "Wrong uid or password", None, ""), "classic")
+WRONG_LOGIN = _made_ready(Rule("wrong_login", 401, "Wrong uid or password", None, ""))
 NOT_REVOCABLE = Rejection("not_revocable", 409, "Conflict")
 LOGIN_UNAVAILABLE = Rejection("login_unavailable", 503, "Service Unavailable", (("Retry-After", "5"),))
 

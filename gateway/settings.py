@@ -19,7 +19,7 @@ from gateway import crosschecks, kinds
 from gateway.errors import ConfigError, ExposedKeyWarning, WeakKeyWarning
 from gateway.keyfolder import FolderRing, exposed_files
 from gateway.kinds import LoginFunction
-from gateway.policyfile import IssuerRules
+from gateway.policyfile import IssuerRules, RouteRules
 from gateway.sources import Found
 from gateway.table import Fault, checked, row, rows_of
 
@@ -287,6 +287,8 @@ class Settings:
     )
 
     issuers: tuple[IssuerRules, ...] = dataclasses.field(init=False, repr=False, default=())
+    routes: tuple[RouteRules, ...] | None = dataclasses.field(init=False, repr=False, default=None)
+    claim_headers: tuple[tuple[str, str], ...] = dataclasses.field(init=False, repr=False, default=())
     key_ring: FolderRing | None = dataclasses.field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:

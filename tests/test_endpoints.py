@@ -47,7 +47,7 @@ def test_a_wrong_method_is_told_the_right_ones(method: str) -> None:
     [
         *("/auth", "/auth/", "/auth/nothing", "/auth/health/", "/auth/health/x", "/auth//health"),
         *("/auth/../secret", "/auth/%2e%2e/secret", "/auth/HEALTH", "/auth/health;x", "/auth/he%00alth"),
-        *("/auth/jwks.json", "/auth/verify", "/auth/revoke", "/auth/%FF"),
+        *("/auth/jwks.json", "/auth/verify/", "/auth/revoke", "/auth/%FF"),
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST"])

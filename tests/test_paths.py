@@ -1,10 +1,10 @@
-"""Which paths are public."""
+"""Which paths are in normal form, and which a pattern is for."""
 
 from __future__ import annotations
 
 import pytest
 
-from gateway.paths import PublicPaths, is_normal
+from gateway.paths import Pattern, decoded, is_normal
 
 ODD = [
     "//x",
@@ -39,57 +39,72 @@ def test_any_other_path_is_normal(path: str) -> None:
     assert is_normal(path)
 
 
+@pytest.mark.parametrize("entry", [*ODD, "/a*", "/*a/b", "/a/**", "//*", "/../*", "static/*", "/caf\udce9"])
+def test_what_is_no_path_is_no_pattern(entry: str) -> None:
+    with pytest.raises(ValueError, match="no such path"):
+        Pattern.parse(entry)
+
+
 @pytest.mark.parametrize(
-    ("path", "public"),
+    ("target", "path"),
     [
-        ("/health", True),
-        ("/health/", False),
-        ("/healthy", False),
-        ("/HEALTH", False),
-        ("/static", False),
-        ("/static/", True),
-        ("/static/a/b.css", True),
-        ("/staticx", False),
-        ("/static/../secret", False),
-        ("/static//x", False),
-        ("/static/x;y", False),
-        ("/static/%2e%2e/x", False),
-        ("/static/..", False),
-        ("/static/x\x00", False),
-        ("/", False),
-        ("", False),
+        ("/x?y", "/x"),
+        ("/x?", "/x"),
+        ("/x%2Fy", "/x/y"),
+        ("/x%252Fy", "/x%2Fy"),
+        ("/caf%C3%A9", "/café".encode().decode("latin-1")),
+        ("/caf\xe9", "/caf\xe9"),
+        ("/x%", "/x%"),
+        ("/x+y", "/x+y"),
+        ("/x%3Fy?z", "/x?y"),
     ],
 )
-def test_entries_cover_just_what_they_say(path: str, public: bool) -> None:
-    assert (path in PublicPaths(["/health", "/static/*"])) is public
+def test_a_target_is_decoded_once_and_loses_its_query(target: str, path: str) -> None:
+    assert decoded(target) == path
 
 
-def test_an_entry_can_cover_everything() -> None:
-    assert all(path in PublicPaths(["/*"]) for path in ("/", "/x", "/x/y"))
-    assert "//x" not in PublicPaths(["/*"])
+@pytest.mark.parametrize(
+    ("text", "other", "covers"),
+    [
+        ("/a", "/a", True),
+        ("/a", "/a/", False),
+        ("/*", "/a", True),
+        ("/*", "/a/*", True),
+        ("/a/*", "/a/*", True),
+        ("/a/*", "/a/b/*", True),
+        ("/a/b/*", "/a/*", False),
+        ("/a/*", "/a", False),
+        ("/a/*", "/a/", True),
+        ("/*/b", "/a/b", True),
+        ("/a/b", "/*/b", False),
+        ("/*/b", "/*/b", True),
+        ("/*/", "/a/", True),
+        ("/*/b/*", "/a/b/c", True),
+        ("/a/*", "/*/b", False),
+        ("/a/b", "/a/*", False),
+    ],
+)
+def test_a_pattern_covers_another_if_all_its_paths_are_its_own(text: str, other: str, covers: bool) -> None:
+    assert Pattern.parse(text).covers(Pattern.parse(other)) is covers
 
 
-def test_no_entry_covers_nothing() -> None:
-    assert "/" not in PublicPaths([])
+@pytest.mark.parametrize(
+    ("text", "guarded"),
+    [
+        ("/admin", ["/admin", "/admin/"]),
+        ("/admin/", ["/admin/", "/admin"]),
+        ("/a/*/b", ["/a/*/b", "/a/*/b/"]),
+        ("/", ["/"]),
+    ],
+)
+def test_a_guarded_pattern_is_there_with_and_without_the_slash_at_its_end(
+    text: str, guarded: list[str]
+) -> None:
+    assert [pattern.path for pattern in Pattern.parse(text).guarded()] == guarded
 
 
-def test_an_entry_beyond_ascii_is_matched_as_utf8() -> None:
-    served = "/café".encode().decode("latin-1")  # as PATH_INFO carries it
-    assert served in PublicPaths(["/café"])
-    assert served + "/x" in PublicPaths(["/café/*"])
-
-
-def test_an_entry_is_matched_as_utf8_whatever_the_locale_it_was_read_by() -> None:
-    entry = "/café".encode().decode("ascii", "surrogateescape")
-    assert "/café".encode().decode("latin-1") in PublicPaths([entry])
-
-
-def test_an_entry_that_is_not_utf8_is_refused() -> None:
-    with pytest.raises(ValueError, match="no such path"):
-        PublicPaths(["/caf\udce9"])
-
-
-@pytest.mark.parametrize("entry", [*ODD, "/a*", "/*/a", "/a/*/b", "/a/**", "//*", "/../*", "static/*"])
-def test_an_entry_that_is_no_path_or_prefix_is_refused(entry: str) -> None:
-    with pytest.raises(ValueError, match="no such path"):
-        PublicPaths(["/good", entry])
+def test_a_guarded_pattern_for_all_below_covers_the_path_above() -> None:
+    below, above = Pattern.parse("/admin/*").guarded()
+    assert below.below
+    assert above == Pattern.parse("/admin")
+    assert Pattern.parse("/*").guarded() == (Pattern.parse("/*"),)

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 
 from gateway import ConfigError, Settings, TokenCreator
 from gateway.cli import main
-from gateway.policyfile import IssuerRules, read_issuers
+from gateway.policyfile import IssuerRules, read_policy
 from gateway.settings import TABLE
 from tests.support import KEY
 
@@ -59,7 +59,7 @@ def write(text: str | bytes) -> None:
 
 def read(text: str | bytes) -> tuple[IssuerRules, ...]:
     write(text)
-    return read_issuers(POLICY)
+    return read_policy(POLICY).issuers
 
 
 def made(text: str | bytes, **options: Any) -> Settings:
@@ -164,7 +164,7 @@ def test_settings_without_a_policy_file_have_no_issuer() -> None:
 
 
 def test_the_file_is_read_with_the_settings() -> None:
-    assert made(issuer()).issuers == read_issuers(POLICY)
+    assert made(issuer()).issuers == read_policy(POLICY).issuers
 
 
 def test_the_environment_names_the_file() -> None:
@@ -485,7 +485,7 @@ def test_a_folder_is_refused() -> None:
 def test_a_file_that_may_not_be_read_is_refused() -> None:
     write(issuer())
     POLICY.chmod(0)
-    assert fault_of(lambda: read_issuers(POLICY)).startswith("policy.toml cannot be read: Permission denied")
+    assert fault_of(lambda: read_policy(POLICY)).startswith("policy.toml cannot be read: Permission denied")
 
 
 def test_a_path_that_no_file_can_have_is_refused() -> None:
@@ -495,7 +495,7 @@ def test_a_path_that_no_file_can_have_is_refused() -> None:
 def test_no_other_error_is_shown_with_a_fault() -> None:
     write("a = [")
     with pytest.raises(ConfigError) as caught:
-        read_issuers(POLICY)
+        read_policy(POLICY)
     assert "TOMLDecodeError" not in "".join(traceback.format_exception(caught.value))
 
 

@@ -706,7 +706,7 @@ def in_one_of_many(guarded: Guarded) -> Guarded:
 
 @pytest.mark.parametrize("path", ["/", "/public"])
 def test_memory_is_not_for_one_of_many_workers(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    middleware._complain.cache_clear()  # it says so once
+    middleware._one_of_many.cache_clear()  # it says so once
     guarded = in_one_of_many(gateway(public_paths="/public"))
     response = guarded.request(path)
     assert refused(response) == STATE_DOWN

@@ -1,0 +1,106 @@
+"""Forward-auth: a proxy asks of each request whether it may pass (nginx `auth_request` and its like)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+from gateway.authentication import Anonymous, Authenticator
+from gateway.claimheaders import ClaimHeaders
+from gateway.crossorigin import is_preflight
+from gateway.errors import InvalidClaimsError
+from gateway.headers import UID_KEY
+from gateway.identity import Identity
+from gateway.paths import decoded
+from gateway.proxies import TrustedProxies
+from gateway.rejections import FORWARD, NOT_FORWARDED, Rejection, rejections
+from gateway.revocations import Revocations
+from gateway.settings import Settings
+from gateway.tokens import TokenCreator
+
+RENEWED = "X-Renewed-Token"
+# Under which a proxy says what it was asked: all write one pair of them.
+_FORWARDED = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_FORWARDED_URI")
+_ORIGINAL = ("HTTP_X_ORIGINAL_METHOD", "HTTP_X_ORIGINAL_URI")
+_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 9.1
+# As it stands in a request line. What was sent twice, servers join with a comma; a fragment is never sent.
+_TARGET = re.compile(r"(?!.*,(?:/|\Z))/[!\"$-~\x80-\xff]*")
+
+
+class Original(NamedTuple):
+    """The request that a proxy asks about."""
+
+    method: str
+    path: str
+
+
+class ForwardAuth:
+    """Tells a trusted proxy whether a request may pass, and who sends it.
+
+    Args:
+        settings: the settings.
+        tokens: verifies and renews.
+        revocations: tells which sessions were ended; None where none can be.
+    """
+
+    def __init__(self, settings: Settings, tokens: TokenCreator, revocations: Revocations | None) -> None:
+        self._proxies = TrustedProxies(settings.trusted_proxies)
+        self._authenticate = Authenticator(settings, tokens, revocations, FORWARD).authenticate
+        self._claim_headers = ClaimHeaders(settings.claim_headers)
+        self._illegal_header = rejections(FORWARD)["invalid_claims"]
+        self._allow_preflight = settings.allow_preflight
+        self._token_header = settings.token_header
+        self._tells_client = settings.token_in_response
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a proxy's question."""
+        return self._answer(environ)(environ, start_response)
+
+    def _answer(self, environ: WSGIEnvironment) -> WSGIApplication:
+        original = self.original(environ)
+        if original is None:
+            return NOT_FORWARDED
+        if self._allow_preflight and is_preflight(original.method, environ):
+            return _passing([])
+        verdict = self._authenticate(*original, environ.get("HTTP_AUTHORIZATION"), environ.get(UID_KEY))
+        if isinstance(verdict, Rejection):
+            return verdict
+        return _passing([]) if isinstance(verdict, Anonymous) else self._known(verdict)
+
+    def original(self, environ: WSGIEnvironment) -> Original | None:
+        """Return which request a proxy asks about, or None if that is not to be believed.
+
+        Of the two pairs of headers there must be one alone: the other could only be the client's.
+        """
+        if not self._proxies.trusts(environ):
+            return None
+        present = [pair for pair in (_FORWARDED, _ORIGINAL) if any(key in environ for key in pair)]
+        if len(present) != 1:
+            return None
+        method, target = (environ.get(key, "") for key in present[0])
+        if _METHOD.fullmatch(method) is None or _TARGET.fullmatch(target) is None:
+            return None
+        return Original(method, decoded(target))
+
+    def _known(self, identity: Identity) -> WSGIApplication:
+        try:
+            claimed = self._claim_headers.values(identity.claims())
+        except InvalidClaimsError:
+            return self._illegal_header
+        headers = [("uid", identity.uid), (self._token_header, identity.token)]
+        headers += [(header.name, value) for header, value in claimed]
+        if identity.renewed and self._tells_client:
+            headers.append((RENEWED, identity.token))
+        return _passing(headers)
+
+
+def _passing(headers: list[tuple[str, str]]) -> WSGIApplication:
+    """Return the answer that lets a request pass, with these headers for the proxy to hand on."""
+
+    def passing(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [*headers, ("Content-Length", "0"), ("Cache-Control", "no-store")])
+        return []
+
+    return passing

@@ -1,0 +1,272 @@
+"""The routes: what is asked of those who send a request, found by its method and path."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from gateway.paths import ANY, Pattern, is_normal
+from gateway.policyfile import RouteRules
+
+PUBLIC: Final = "public"
+OPTIONAL: Final = "optional"
+_OPEN: Final = (PUBLIC, OPTIONAL)
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """What a token must have besides being good.
+
+    `scopes` are those of which it must have all, `any_scope` those of which it must have one, if there are
+    any. `claims` are values that the claims named must equal, or have among their items. `issuers` are those
+    whose tokens are taken, None standing for us; if it is None itself, all are.
+    """
+
+    scopes: frozenset[str] = frozenset()
+    any_scope: frozenset[str] = frozenset()
+    claims: tuple[tuple[str, Any], ...] = ()
+    issuers: frozenset[str | None] | None = None
+
+    def met_by(self, issuer: str | None, claims: Mapping[str, Any]) -> bool:
+        """Tell whether a token of an issuer, with these claims, has all of it."""
+        return next(self.unmet(issuer, claims), None) is None
+
+    def unmet(self, issuer: str | None, claims: Mapping[str, Any]) -> Iterator[str]:
+        """Yield what such a token lacks, in words."""
+        if self.issuers is not None and issuer not in self.issuers:
+            yield f"an issuer among {', '.join(sorted(repr(each or '') for each in self.issuers))}"
+        if self.scopes or self.any_scope:
+            held = _scopes(claims)
+            for scope in sorted(self.scopes - held):
+                yield f"the scope {scope!r}"
+            if self.any_scope and not self.any_scope & held:
+                yield f"one of the scopes {', '.join(map(repr, sorted(self.any_scope)))}"
+        for name, wanted in self.claims:
+            if not _is_or_holds(claims.get(name), wanted):
+                yield f"the claim {name!r} that is, or holds, {wanted!r}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """What is asked of a request: how it is refused in any case, else who may send it.
+
+    `rules` are what the policy file says, where that is what was found.
+    """
+
+    refusal: str | None = None
+    access: str = "protected"
+    demands: Demands | None = None
+    rules: RouteRules | None = None
+
+
+MALFORMED: Final = Route(refusal="malformed_path")
+UNKNOWN: Final = Route(refusal="no_route")
+
+
+class _Entry(NamedTuple):
+    """A route at its place in the order, for some methods, or for all where that is None."""
+
+    order: int
+    methods: frozenset[str] | None
+    route: Route
+
+
+@dataclass(slots=True)
+class _Node:
+    """Where a tree of patterns branches: what stands under the segments up to here, exactly or below."""
+
+    children: dict[str, _Node] = field(default_factory=dict)
+    any: _Node | None = None
+    here: list[_Entry] = field(default_factory=list)
+    below: list[_Entry] = field(default_factory=list)
+
+    def child(self, segment: str) -> _Node:
+        if segment != ANY:
+            return self.children.setdefault(segment, _Node())
+        self.any = self.any or _Node()
+        return self.any
+
+
+class Policy:
+    """The table of routes, of which the first that fits a request decides.
+
+    Args:
+        routes: the patterns, the methods (None: all) and the route itself of each.
+        odd: what holds for a path that is not in normal form; None is what holds for any other request: a
+            good token is needed, and no more.
+        unmatched: what holds where no route fits.
+    """
+
+    def __init__(
+        self,
+        routes: Iterable[tuple[Sequence[Pattern], frozenset[str] | None, Route]],
+        *,
+        odd: Route | None = None,
+        unmatched: Route | None = None,
+    ) -> None:
+        self._root = _Node()
+        self._odd = odd
+        self._unmatched = unmatched
+        literal = set()
+        for order, (patterns, methods, route) in enumerate(routes):
+            for pattern in patterns:
+                self._add(pattern, _Entry(order, methods, route))
+            literal |= {pattern.path for pattern in patterns if pattern.is_literal}
+        # What would be found for these, found once.
+        self._exact = {path: self._walk(path) for path in literal}
+
+    def find(self, method: str, path: str) -> Route | None:
+        """Return what is asked of a request, None where that is a good token and no more.
+
+        Args:
+            method: the request's method; an app may take it in any case.
+            path: the path as in `PATH_INFO`.
+        """
+        entries = self._exact.get(path)
+        if entries is None:
+            if not is_normal(path):
+                return self._odd
+            entries = self._walk(path)
+        for _, methods, route in entries:
+            if methods is None or method in methods or method.upper() in methods:
+                return route
+        return self._unmatched
+
+    def _add(self, pattern: Pattern, entry: _Entry) -> None:
+        node = self._root
+        for segment in pattern.segments:
+            node = node.child(segment)
+        (node.below if pattern.below else node.here).append(entry)
+
+    def _walk(self, path: str) -> list[_Entry]:
+        """Return what fits a path in normal form, in order."""
+        found: list[_Entry] = []
+        nodes = [self._root]
+        for segment in path[1:].split("/"):
+            reached = []
+            for node in nodes:
+                found += node.below
+                child = node.children.get(segment)
+                if child is not None:
+                    reached.append(child)
+                if node.any is not None and segment:
+                    reached.append(node.any)
+            nodes = reached
+            if not nodes:
+                break
+        for node in nodes:
+            found += node.here
+        found.sort()
+        return found
+
+
+def policy_of(
+    public_paths: Iterable[str], rules: Iterable[RouteRules] | None, issuer: str | None
+) -> Policy | None:
+    """Return the table for the settings; None where all that is asked of any request is a good token.
+
+    Args:
+        public_paths: what needs no token.
+        rules: the routes of the policy file, if it has any; then whatever fits none is refused.
+        issuer: our own name, if we have one.
+    """
+    public = [((Pattern.parse(path),), None, Route(access=PUBLIC)) for path in public_paths]
+    if rules is not None:
+        compiled = [(_patterns(each), _methods(each), _route(each, issuer)) for each in rules]
+        return Policy([*compiled, *public], odd=MALFORMED, unmatched=UNKNOWN)
+    return Policy(public) if public else None
+
+
+def unreachable(rules: Iterable[RouteRules], prefix: str) -> Iterator[str]:
+    """Yield a fault for each route that no request is decided by.
+
+    Args:
+        rules: the routes, in order.
+        prefix: where the gateway answers itself, if it is not empty.
+    """
+    own = (Pattern.parse(f"{prefix}/*"), Pattern.parse(prefix)) if prefix else ()
+    before: dict[str, list[_Reach]] = {}
+    for each in rules:
+        reach = _Reach(each, _patterns(each), _methods(each))
+        if _are_covered(reach.patterns, own):
+            under = f"{each.path!r} is under GATEWAY_PREFIX, where the gateway answers itself"
+            yield f"{each.place}: the route {under}"
+        elif (cover := reach.cover(before.get(reach.root, []) + before.get("", []))) is not None:
+            yield f"{each.place}: the route {each.path!r} is never reached: that of {cover} covers all of it"
+        before.setdefault(reach.root, []).append(reach)
+
+
+class _Reach(NamedTuple):
+    """What a route is for: the paths and the methods (None: all)."""
+
+    rules: RouteRules
+    patterns: tuple[Pattern, ...]
+    methods: frozenset[str] | None
+
+    @property
+    def root(self) -> str:
+        """The first segment of its paths; empty where they have none in common."""
+        first = self.patterns[0].segments[:1]
+        return "" if first in ((), (ANY,)) else first[0]
+
+    def cover(self, before: Iterable[_Reach]) -> RouteRules | None:
+        """Return the route by which, with others of those before, all of this one is covered, if it is."""
+        left = self.methods
+        for other in before:
+            if _are_covered(self.patterns, other.patterns):
+                left = frozenset() if other.methods is None else left and left - other.methods
+                if left is not None and not left:
+                    return other.rules
+        return None
+
+
+def _are_covered(patterns: Iterable[Pattern], others: Sequence[Pattern]) -> bool:
+    return all(any(other.covers(pattern) for other in others) for pattern in patterns)
+
+
+def _patterns(rules: RouteRules) -> tuple[Pattern, ...]:
+    """Return the patterns of a route: the very one where nobody is asked, else those of the same view too."""
+    pattern = Pattern.parse(rules.path)
+    return (pattern,) if rules.access in _OPEN else pattern.guarded()
+
+
+def _methods(rules: RouteRules) -> frozenset[str] | None:
+    """Return the methods of a route; a view for GET answers HEAD as well (RFC 9110 section 9.3.2)."""
+    if rules.methods is None:
+        return None
+    return frozenset(rules.methods) | (frozenset({"HEAD"}) if "GET" in rules.methods else frozenset())
+
+
+def _route(rules: RouteRules, issuer: str | None) -> Route:
+    demands = Demands(
+        frozenset(rules.scopes or ()),
+        frozenset(rules.any_scope or ()),
+        rules.claims or (),
+        None if rules.issuers is None else frozenset(_foreign(each, issuer) for each in rules.issuers),
+    )
+    return Route(None, rules.access, demands if demands != Demands() else None, rules)
+
+
+def _foreign(name: str, own_name: str | None) -> str | None:
+    """Return an issuer's name as an identity has it, which is None for ourselves."""
+    return None if name in ("", own_name) else name
+
+
+def _is_or_holds(claim: object, wanted: object) -> bool:
+    return any(_same(each, wanted) for each in claim) if isinstance(claim, list) else _same(claim, wanted)
+
+
+def _same(value: object, wanted: object) -> bool:
+    """Tell whether two values are the same in JSON, where true is not 1."""
+    return value == wanted and isinstance(value, bool) == isinstance(wanted, bool)
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    """Return the scopes of a token: those of its `scope`, a list or between spaces (RFC 8693 section 4.2)."""
+    scope = claims.get("scope")
+    if isinstance(scope, str):
+        return frozenset(scope.split(" "))
+    if isinstance(scope, list):
+        return frozenset(each for each in scope if isinstance(each, str))
+    return frozenset()

@@ -79,6 +79,11 @@ class AuthGateway:
         self._allow_preflight = settings.allow_preflight
         self._announcer = Announcer(settings.token_header) if settings.token_in_response else None
 
+    @property
+    def tokens(self) -> TokenCreator:
+        """What makes, renews and verifies tokens here."""
+        return self._tokens
+
     def start(self) -> None:
         """Fetch keys and revocations in this process, as otherwise its first request does."""
         self._tokens.keep_up()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import webtest
 
 from gateway import Settings, TokenCreator
-from tests.integration.servers import ROOT
+from tests.integration.servers import ROOT, run
 from tests.support import KEY
 
 DOCS = sorted((ROOT / "docs").glob("*.md"))
@@ -64,3 +65,36 @@ def test_the_login_of_the_apps_own_that_is_shown_makes_tokens(monkeypatch: pytes
     assert TokenCreator(token_key=KEY).decode_token(token)["role"] == "editor"
     assert client.post("/login", form | {"password": "wrong"}, status=401)
     client.get("/", headers={"Authorization": f"Bearer {token}", "uid": "anna"}, status=404)
+
+
+NAMED = re.compile(r"# (\w+\.py)\n")
+DJANGO = {
+    "mysite/urls.py": """\
+from django.http import JsonResponse
+from django.urls import path
+
+urlpatterns = [path("reports", lambda request: JsonResponse({"reader": request.META["REMOTE_USER"]}))]
+""",
+    "mysite/wsgi.py": f"""\
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+
+from gateway import AuthGateway, Settings
+
+settings.configure(ROOT_URLCONF="mysite.urls", SECRET_KEY="secret", ALLOWED_HOSTS=["*"])
+application = AuthGateway(get_wsgi_application(), Settings(token_key={KEY!r}))
+""",
+}
+
+
+def test_the_tests_that_are_shown_pass(tmp_path: Path) -> None:
+    shown = PYTHON.findall((ROOT / "docs" / "testing.md").read_text("utf-8"))
+    files = {NAMED.match(text)[1]: text for text in shown}  # type: ignore[index]
+    assert len(files) == len(shown)
+    (tmp_path / "mysite").mkdir()
+    for name, text in {**files, **DJANGO, "pytest.ini": "[pytest]\n"}.items():
+        (tmp_path / name).write_text(text, "utf-8")
+    warnings = ("-W", "error", "-W", "ignore:'cgi' is deprecated:DeprecationWarning")
+    ended = run(tmp_path, sys.executable, "-m", "pytest", "-q", *warnings, PYTHONPATH=str(ROOT))
+    expected = sum(text.count("\ndef test_") for text in shown)
+    assert f"{expected} passed" in ended.stdout, ended.stdout

@@ -34,6 +34,9 @@ LAYERS = [
     *("rejections", "responses", "claimheaders", "authentication", "login"),
     *("crossorigin", "forwardauth", "endpoints", "middleware"),
     *("__init__", "demo", "loading", "startup", "wsgi", "gunicorn_conf"),
+    *("testing.clock", "testing.tokens", "testing.credentials", "testing.guarding"),
+    *("testing.webtest", "testing.werkzeug", "testing.flask", "testing.django", "testing.clients"),
+    *("testing", "testing.plugin"),
     *("cli_keys", "cli_sessions", "cli_users", "cli"),
 ]
 
@@ -83,9 +86,22 @@ def test_what_is_offered_is_there() -> None:
     assert gateway.__all__ == sorted(gateway.__all__)
 
 
-def test_the_package_imports_no_more_than_its_base_dependencies() -> None:
-    code = "import sys, gateway; print(*{name.partition('.')[0] for name in sys.modules})"
+def loaded_by(statement: str) -> set[str]:
+    """What is there of packages, and of modules of ours, once a fresh interpreter has run a statement."""
+    code = f"import sys; {statement}; print(*sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"gunicorn", "webtest", "flask", "django", "redis", "sqlalchemy", "argon2"}.intersection(
-        printed.stdout.split()
-    )
+    names = printed.stdout.split()
+    return {name for name in names if name.startswith("gateway.") or "." not in name}
+
+
+def test_the_package_imports_no_more_than_its_base_dependencies() -> None:
+    loaded = loaded_by("import gateway")
+    assert not loaded & {"gunicorn", "webtest", "flask", "django", "redis", "sqlalchemy", "argon2", "pytest"}
+
+
+def test_the_package_imports_nothing_for_tests() -> None:
+    assert not any(name.startswith("gateway.testing") for name in loaded_by("import gateway"))
+
+
+def test_helpers_for_tests_import_no_library_before_it_is_asked_for() -> None:
+    assert not loaded_by("import gateway.testing") & {"pytest", "webtest", "flask", "django"}

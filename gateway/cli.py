@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.util
-import json
 import os
 import runpy
 import secrets
@@ -13,31 +12,26 @@ import shlex
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway import describe, extras, jws, loading
-from gateway.authentication import Authenticator
-from gateway.claims import is_time, uid_claim, uid_text
+from gateway import describe, extras, loading
+from gateway.claims import uid_text
+from gateway.cli_explain import explain
 from gateway.cli_keys import keys
 from gateway.cli_sessions import sessions
-from gateway.cli_users import claim, users
+from gateway.cli_tokens import token
+from gateway.cli_users import users
 from gateway.envfile import EnvFileError, blanked, read_text, shown
-from gateway.errors import ConfigError, GatewayError, InvalidTokenError, TokenError
-from gateway.identity import Identity
+from gateway.errors import ConfigError, GatewayError
 from gateway.importing import in_one_line
 from gateway.keys import SYMMETRIC
-from gateway.rejections import Rejection, status_line
-from gateway.revocations import Revocations
 from gateway.settings import TABLE, Settings, faults_of
 from gateway.sources import CONFIG_FILE, CONFIG_VARIABLE, Found
 from gateway.startup import doubts_about_state, doubts_about_users, faults_of_sharing
-from gateway.stores.bounded import bounded_store
 from gateway.table import checked
-from gateway.tokens import TokenCreator
 
 GUNICORN_COMMAND = ("-m", "gunicorn", "-c", "python:gateway.gunicorn_conf", "gateway.wsgi:application")
 GUNICORN_DEFAULT = "SCRIPT_NAME,PATH_INFO"  # of its forwarder_headers
@@ -300,102 +294,5 @@ def env_example(path: Path | None, only_check: bool) -> None:
 main.add_command(keys)
 main.add_command(users)
 main.add_command(sessions)
-
-
-@main.group()
-def token() -> None:
-    """Make a token, or look into one."""
-
-
-@token.command("create")
-@click.option("--uid", required=True, help="Whose token: an integer or text.")
-@click.option(
-    "--claim", "claims", multiple=True, metavar="NAME=VALUE", help="An extra claim; VALUE is JSON, else text."
-)
-@click.option(
-    "--age", type=click.IntRange(0, 10**9), default=0, metavar="MINUTES", help="As if issued so long ago."
-)
-def token_create(uid: str, claims: tuple[str, ...], age: int) -> None:
-    """Print a token that begins a session.
-
-    An age shows renewal and expiry without waiting: gateway token create --uid 12 --age 20
-    """
-    extra = dict(map(claim, claims))
-    if len(extra) < len(claims):
-        raise Faults("a claim is given twice")
-    creator = _AgedTokenCreator(Settings.from_env(), age * 60)
-    click.echo(creator.create(uid_claim(uid), extra))
-
-
-class _AgedTokenCreator(TokenCreator):
-    """Makes tokens as if so many seconds ago."""
-
-    def __init__(self, settings: Settings, age: int) -> None:
-        super().__init__(settings)
-        self._age = age
-
-    def now(self) -> float:
-        return super().now() - self._age
-
-
-@token.command("inspect")
-@click.argument("text", metavar="[TOKEN]", default="-")
-def token_inspect(text: str) -> None:
-    """Show a token's claims, its minutes left, and what the gateway would answer.
-
-    Without TOKEN, it is read from standard input. The exit code is 1 for one that would be refused.
-    """
-    if text == "-":
-        text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    text = text.strip().removeprefix("Bearer ")
-    if not text:
-        raise Faults("no token was given; it must be an argument, or come by standard input")
-    settings = Settings.from_env()
-    creator = TokenCreator(settings)
-    claims = _show_claims(creator, text)
-    _show_time_left(creator, claims)
-    uid = _uid_of(creator, text)
-    revocations = None
-    if settings.state_url is not None:
-        revocations = Revocations(settings, bounded_store(settings), creator.now)
-        revocations.start()
-    verdict = Authenticator(settings, creator, revocations).identify(f"Bearer {text}", uid)
-    if isinstance(verdict, Rejection):
-        click.echo(f"answer   {status_line(verdict.status)}: {verdict.error} ({verdict.code})")
-        raise click.exceptions.Exit(1)
-    renewed = isinstance(verdict, Identity) and verdict.renewed
-    click.echo(f"answer   the app's own, for uid {uid}{', and a renewed token' if renewed else ''}")
-
-
-def _uid_of(creator: TokenCreator, text: str) -> str:
-    """Return the uid of a good token; of another it is never asked."""
-    try:
-        return creator.verify(text, creator.now()).uid
-    except TokenError:
-        return "-"
-
-
-def _show_claims(creator: TokenCreator, text: str) -> Mapping[str, Any]:
-    note = ""
-    try:
-        claims: Mapping[str, Any] | None = creator.decode_token(text)
-    except TokenError as error:
-        claims = error.claims
-    if claims is None:
-        note = "   not verified: anyone may have written them"
-        try:
-            claims = jws.peek(text)[1]
-        except InvalidTokenError:
-            claims, note = {}, "   cannot be read"
-    click.echo(f"claims{note}")
-    click.echo(json.dumps(claims, indent=2))
-    return claims
-
-
-def _show_time_left(creator: TokenCreator, claims: Mapping[str, Any]) -> None:
-    exp = claims.get("exp")
-    if not is_time(exp):
-        return
-    left = (exp - creator.now()) / 60
-    when = datetime.fromtimestamp(exp, UTC).isoformat(" ", "seconds") if int(exp) in _DATES else exp
-    click.echo(f"expires  {f'in {left:.1f} minutes' if left > 0 else f'{-left:.1f} minutes ago'}, {when}")
+main.add_command(token)
+main.add_command(explain)

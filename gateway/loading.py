@@ -25,8 +25,14 @@ def build(settings: Settings) -> AuthGateway:
     """
     if settings.app is not None:
         return AuthGateway(load_app(settings.app), settings)
-    public_paths = (*settings.public_paths, *demo.PUBLIC_PATHS)
-    return AuthGateway(demo.Demo(settings.token_header), settings.with_public_paths(public_paths))
+    return AuthGateway(demo.Demo(settings.token_header), as_served(settings))
+
+
+def as_served(settings: Settings) -> Settings:
+    """Return the settings with the demo's public paths, if that is what is served."""
+    if settings.app is not None or settings.upstream is not None:
+        return settings
+    return settings.with_public_paths((*settings.public_paths, *demo.PUBLIC_PATHS))
 
 
 def load_app(spec: str) -> WSGIApplication:

@@ -37,7 +37,7 @@ LAYERS = [
     *("testing.clock", "testing.tokens", "testing.credentials", "testing.guarding"),
     *("testing.webtest", "testing.werkzeug", "testing.flask", "testing.django", "testing.clients"),
     *("testing", "testing.plugin"),
-    *("cli_keys", "cli_sessions", "cli_users", "cli"),
+    *("cli_keys", "cli_sessions", "cli_users", "cli_tokens", "cli_explain", "cli"),
 ]
 
 

@@ -1,0 +1,108 @@
+"""The `gateway explain` command."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+
+from gateway.authentication import Anonymous
+from gateway.claimheaders import ClaimHeaders
+from gateway.cli_tokens import answer_line, judge_of, token_given, uid_of
+from gateway.errors import InvalidClaimsError
+from gateway.identity import Identity
+from gateway.loading import as_served
+from gateway.paths import decoded
+from gateway.policy import PUBLIC, Route
+from gateway.policyfile import ROUTE_TABLE
+from gateway.rejections import RULES, Rejection, rejections
+from gateway.settings import Settings
+from gateway.tokens import TokenCreator
+
+
+@click.command()
+@click.argument("method")
+@click.argument("target", metavar="PATH")
+@click.option("--token", "text", help="The token that is sent; - reads it from standard input.")
+@click.option("--uid", help="The uid header that is sent; the token's own uid, unless given.")
+def explain(method: str, target: str, text: str | None, uid: str | None) -> None:
+    """Tell which route a request meets, what would be answered, and why.
+
+    The path is as a client writes it, percent-encoded. The exit code is 1 for a request that is refused.
+    For example: gateway explain GET /admin/x --token "$TOKEN"
+    """
+    settings = as_served(Settings.from_env())
+    path = _path(target)
+    click.echo(f"request  {method} {path if path.isprintable() else ascii(path)}")
+    if settings.prefix and f"{path}/".startswith(f"{settings.prefix}/"):
+        click.echo(f"answer   the gateway's own: it is at or under GATEWAY_PREFIX, {settings.prefix}")
+        return
+    creator = TokenCreator(settings)
+    authorization = None
+    if text is not None:
+        text = token_given(text)
+        authorization, uid = f"Bearer {text}", uid_of(creator, text) if uid is None else uid
+    judge = judge_of(settings, creator)
+    route = judge.find(method, path) if judge.find is not None else None
+    click.echo(f"route    {_described(route)}")
+    verdict = judge.authenticate(method, path, authorization, uid)
+    answer, *reasons = _answered(verdict, route, settings)
+    click.echo(f"answer   {answer}")
+    if isinstance(verdict, Rejection) and verdict.code == "insufficient_scope":
+        reasons += _lacking(judge.identify(authorization, uid), route)
+    for reason in reasons:
+        click.echo(f"why      {reason}")
+    if answer[0].isdigit():
+        raise click.exceptions.Exit(1)
+
+
+def _path(target: str) -> str:
+    """Return the path of a request target as a server hands it on."""
+    return decoded(target.encode("utf-8", "surrogateescape").decode("latin-1"))
+
+
+def _described(route: Route | None) -> str:
+    if route is None:
+        return "none of its own: a good token, and no more"
+    if route.rules is None:
+        return "none" if route.refusal else "public, by its path alone"
+    asked = [
+        f"{row.keyword} {_written(getattr(route.rules, row.keyword))}"
+        for row in ROUTE_TABLE
+        if row.keyword not in ("path", "methods", "access") and getattr(route.rules, row.keyword) is not None
+    ]
+    return ", ".join((f"{route.rules}: {route.access}", *asked))
+
+
+def _written(asked: Iterable[Any]) -> str:
+    return " ".join(f"{each[0]}={each[1]!r}" if isinstance(each, tuple) else each or '""' for each in asked)
+
+
+def _answered(
+    verdict: Identity | Anonymous | Rejection, route: Route | None, settings: Settings
+) -> Iterator[str]:
+    """Yield what would be answered, then why."""
+    if isinstance(verdict, Identity):
+        try:
+            headers = ClaimHeaders(settings.claim_headers).values(verdict.claims())
+        except InvalidClaimsError as error:
+            yield answer_line(rejections(settings.status_profile)[error.code])
+            yield str(error)
+            return
+        yield f"the app's own, for uid {verdict.uid}{', and a renewed token' if verdict.renewed else ''}"
+        for header, value in headers:
+            yield f"{header.name} is set to {value!r} for the app"
+    elif isinstance(verdict, Anonymous):
+        yield "the app's own, for nobody in particular"
+        yield "nobody is asked there" if route and route.access == PUBLIC else "no credentials were sent"
+    else:
+        yield answer_line(verdict)
+        yield {rule.code: rule.description for rule in RULES}[verdict.code]
+
+
+def _lacking(verdict: Identity | Rejection, route: Route | None) -> Iterator[str]:
+    """Yield what the token of somebody lacks, which the route asks for."""
+    if isinstance(verdict, Identity) and route is not None and route.demands is not None:
+        for lacking in route.demands.unmet(verdict.issuer, verdict.claims()):
+            yield f"the token lacks {lacking}"

@@ -8,17 +8,16 @@ from functools import cache
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from gateway.authentication import Anonymous, Authenticator
-from gateway.claimheaders import ClaimHeaders
 from gateway.crossorigin import CrossOrigin, is_preflight
 from gateway.directory import directory_of
 from gateway.endpoints import Endpoints
-from gateway.errors import InvalidClaimsError
-from gateway.headers import INJECTED_KEYS, UID_KEY, Firewall, environ_key
-from gateway.identity import TOKEN_PART, Identity
+from gateway.headers import UID_KEY
+from gateway.identity import Identity
+from gateway.injection import Injection
 from gateway.login import Login
 from gateway.rejections import Rejection, rejections
 from gateway.responses import Announcer
-from gateway.revocations import Revocations
+from gateway.revocations import Revocations, revocations_of
 from gateway.settings import Settings
 from gateway.stores import urls
 from gateway.stores.bounded import bounded_store
@@ -60,9 +59,7 @@ class AuthGateway:
         self._authenticate = authenticator.authenticate
         # Where nothing hangs on method and path, the judge is not asked about them.
         self._identify = authenticator.identify if authenticator.find is None else None
-        self._illegal_header = rejections(settings.status_profile)["invalid_claims"]
         self._prefix = settings.prefix or "\0"  # "" would be in every path
-        self._claim_headers = ClaimHeaders(settings.claim_headers) if settings.claim_headers else None
         self._cross_origin = CrossOrigin(settings) if settings.cors_origins else None
         self._endpoints = Endpoints(
             settings,
@@ -72,10 +69,9 @@ class AuthGateway:
             self._login,
             cross_origin=self._cross_origin,
         )
-        self._token_key = environ_key(settings.token_header)
-        claim_keys = self._claim_headers.keys if self._claim_headers is not None else ()
-        firewall = Firewall((self._token_key, *INJECTED_KEYS, *claim_keys))
-        self._strip, self._is_clean = firewall.strip, firewall.finds_nothing_in
+        injection = Injection(settings)
+        self._inject = injection.put
+        self._strip, self._is_clean = injection.firewall.strip, injection.firewall.finds_nothing_in
         self._allow_preflight = settings.allow_preflight
         self._announcer = Announcer(settings.token_header) if settings.token_in_response else None
 
@@ -95,7 +91,7 @@ class AuthGateway:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request, or let the app answer it."""
         if self._unshared and environ.get("wsgi.multiprocess"):
-            return self._answer(_one_of_many(), environ, start_response)
+            return self._answer(one_of_many(), environ, start_response)
         uid = environ.pop(UID_KEY, None)
         if not self._is_clean(environ):
             self._strip(environ)
@@ -112,28 +108,13 @@ class AuthGateway:
             else self._authenticate(environ["REQUEST_METHOD"], path, authorization, uid)
         )
         if isinstance(verdict, Identity):
-            return self._hand_on(verdict, environ, start_response)
-        if isinstance(verdict, Anonymous):
-            return self._app(environ, start_response)
-        return self._answer(verdict, environ, start_response)
-
-    def _hand_on(
-        self, identity: Identity, environ: WSGIEnvironment, start_response: StartResponse
-    ) -> Iterable[bytes]:
-        """Let the app answer, and tell it who somebody is."""
-        environ[self._token_key] = identity.bearer[TOKEN_PART]  # its `token`, at half the cost
-        environ[UID_KEY] = environ["REMOTE_USER"] = identity.uid
-        environ["AUTH_TYPE"] = "Bearer"
-        claims = environ["gateway.claims"] = identity.claims()
-        if identity.issuer is not None:
-            environ["gateway.issuer"] = identity.issuer
-        if self._claim_headers is not None:
-            try:
-                environ.update((header.key, value) for header, value in self._claim_headers.values(claims))
-            except InvalidClaimsError:
-                return self._answer(self._illegal_header, environ, start_response)
-        if identity.renewed and self._announcer is not None:
-            start_response = self._announcer.wrap(start_response, identity.token)
+            refusal = self._inject(verdict, environ)
+            if refusal is not None:
+                return self._answer(refusal, environ, start_response)
+            if verdict.renewed and self._announcer is not None:
+                start_response = self._announcer.wrap(start_response, verdict.token)
+        elif not isinstance(verdict, Anonymous):
+            return self._answer(verdict, environ, start_response)
         return self._app(environ, start_response)
 
     def _answer(
@@ -150,8 +131,7 @@ def _sessions(settings: Settings, tokens: TokenCreator) -> tuple[Revocations | N
     if settings.state_url is None:
         return None, None
     store = bounded_store(settings)
-    revocations = Revocations(settings, store, tokens.now)
-    tokens.ended_until = revocations.ended_until
+    revocations = revocations_of(settings, tokens, store)
     directory = directory_of(settings)
     if directory is None:
         return revocations, None
@@ -159,7 +139,7 @@ def _sessions(settings: Settings, tokens: TokenCreator) -> tuple[Revocations | N
 
 
 @cache
-def _one_of_many() -> Rejection:
+def one_of_many() -> Rejection:
     """Return the refusal in one of several workers: what one ends, the others would accept."""
     # Once, not for every request.
     _log.error("GATEWAY_STATE_URL is memory://, which is for one worker, and this is one of several")

@@ -19,6 +19,7 @@ from gateway.errors import StateUnavailableError
 from gateway.identity import Identity
 from gateway.settings import Settings
 from gateway.stores import SID, UID, Batch, Revocation, Store
+from gateway.tokens import TokenCreator
 
 MOST_READ: Final = 5000  # revocations in one query
 _LEAST_READ: Final = 50
@@ -371,6 +372,13 @@ class Revocations:
 
     def _revocation(self, issuer: str | None, kind: str, value: str, moment: float) -> Revocation:
         return Revocation(issuer or "", kind, value, moment, moment + self.life(issuer))
+
+
+def revocations_of(settings: Settings, tokens: TokenCreator, store: Store) -> Revocations:
+    """Return what was ended as a store keeps it, and have `tokens` begin sessions after that."""
+    revocations = Revocations(settings, store, tokens.now)
+    tokens.ended_until = revocations.ended_until
+    return revocations
 
 
 def session_named(kind: str, value: str) -> Session:

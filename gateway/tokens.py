@@ -68,6 +68,7 @@ class TokenCreator:
         self._lifetime = settings.exp_time_min * 60
         self._skew = max(settings.leeway_sec, CLOCK_SKEW_SEC)
         self._longest = settings.max_token_bytes
+        self._token_header = settings.token_header
         source = {"iss": settings.issuer, "aud": settings.audience}
         self._claimed_source = {name: value for name, value in source.items() if value is not None}
         self._issued = {"uid", "iat", "exp", "auth_time", "sid", "iss", "aud", self._uid_claim}
@@ -75,6 +76,11 @@ class TokenCreator:
     def now(self) -> float:
         """Return the time, in seconds since 1970. All that happens here goes by it."""
         return time.time()
+
+    @property
+    def token_header(self) -> str:
+        """The name of the header under which an app is handed the token to use next."""
+        return self._token_header
 
     @property
     def keys_change(self) -> bool:

@@ -14,7 +14,7 @@ from gateway import Settings, TokenCreator
 from tests.integration.servers import ROOT, run
 from tests.support import KEY
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md", ROOT / "README.md"]
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 
@@ -26,7 +26,7 @@ def test_the_policy_file_that_is_shown_is_sound(tmp_path: Path) -> None:
     assert [rules.uid_prefix for rules in settings.issuers] == ["staff:", "partner:"]
 
 
-@pytest.mark.parametrize("page", [*DOCS, ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_within_the_project_lead_somewhere(page: Path) -> None:
     for target in LINK.findall(page.read_text("utf-8")):
         assert (page.parent / target).exists(), target

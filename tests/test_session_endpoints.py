@@ -693,7 +693,7 @@ def test_all_that_one_worker_ends_another_knows_at_the_next_login_in_that_instan
     assert statuses(first, before, after) == [401, 200]
 
 
-def in_one_of_many(guarded: Guarded) -> Guarded:
+def inone_of_many(guarded: Guarded) -> Guarded:
     """The same, served by one of several processes."""
 
     def served(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -705,9 +705,9 @@ def in_one_of_many(guarded: Guarded) -> Guarded:
 
 
 @pytest.mark.parametrize("path", ["/", "/public"])
-def test_memory_is_not_for_one_of_many_workers(path: str, caplog: pytest.LogCaptureFixture) -> None:
-    middleware._one_of_many.cache_clear()  # it says so once
-    guarded = in_one_of_many(gateway(public_paths="/public"))
+def test_memory_is_not_forone_of_many_workers(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    middleware.one_of_many.cache_clear()  # it says so once
+    guarded = inone_of_many(gateway(public_paths="/public"))
     response = guarded.request(path)
     assert refused(response) == STATE_DOWN
     assert int(response.headers["Retry-After"]) > 0
@@ -716,16 +716,16 @@ def test_memory_is_not_for_one_of_many_workers(path: str, caplog: pytest.LogCapt
 
 
 def test_no_token_comes_with_that_refusal() -> None:
-    guarded = in_one_of_many(gateway())
+    guarded = inone_of_many(gateway())
     assert "X-Refreshed-Token" not in guarded.request(token=forge(DUE)).headers
 
 
 @pytest.mark.parametrize("options", [{"state_url": None}, {"state_url": "sqlite:///state.db"}], ids=repr)
-def test_whatever_else_there_is_serves_in_one_of_many_workers(
+def test_whatever_else_there_is_serves_inone_of_many_workers(
     options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert in_one_of_many(gateway(**options)).request().status_int == 200
+    assert inone_of_many(gateway(**options)).request().status_int == 200
 
 
 # Who asks the store

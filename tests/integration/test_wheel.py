@@ -30,7 +30,7 @@ SOURCES = (
 IMPORT_ALL = """\
 import importlib, pkgutil, gateway
 EXTRAS = ["passwords", "users", "stores.redis"]
-OTHERS = ["testing.webtest", "testing.flask", "testing.django", "testing.plugin"]
+OTHERS = ["flask", "testing.webtest", "testing.flask", "testing.django", "testing.plugin"]
 for module in pkgutil.walk_packages(gateway.__path__, "gateway."):
     if module.name.removeprefix("gateway.") not in EXTRAS + OTHERS:
         importlib.import_module(module.name)

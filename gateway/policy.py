@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any, Final, NamedTuple
 
 from gateway.paths import ANY, Pattern, is_normal
@@ -69,7 +71,10 @@ class _Entry(NamedTuple):
 
     order: int
     methods: frozenset[str] | None
-    route: Route
+    route: Route | None
+
+
+_ORDER = attrgetter("order")
 
 
 @dataclass(slots=True)
@@ -98,6 +103,9 @@ class Policy:
         unmatched: what holds where no route fits.
     """
 
+    REMEMBERED = 1000  # paths besides those that stand in routes, of up to LONGEST characters
+    LONGEST = 200
+
     def __init__(
         self,
         routes: Iterable[tuple[Sequence[Pattern], frozenset[str] | None, Route]],
@@ -106,15 +114,16 @@ class Policy:
         unmatched: Route | None = None,
     ) -> None:
         self._root = _Node()
-        self._odd = odd
-        self._unmatched = unmatched
+        self._odd = [_Entry(0, None, odd)]
+        self._last = _Entry(sys.maxsize, None, unmatched)
         literal = set()
         for order, (patterns, methods, route) in enumerate(routes):
             for pattern in patterns:
                 self._add(pattern, _Entry(order, methods, route))
             literal |= {pattern.path for pattern in patterns if pattern.is_literal}
-        # What would be found for these, found once.
         self._exact = {path: self._walk(path) for path in literal}
+        # What was found for these and for other paths.
+        self._known = self._exact.copy()
 
     def find(self, method: str, path: str) -> Route | None:
         """Return what is asked of a request, None where that is a good token and no more.
@@ -123,15 +132,19 @@ class Policy:
             method: the request's method; an app may take it in any case.
             path: the path as in `PATH_INFO`.
         """
-        entries = self._exact.get(path)
-        if entries is None:
-            if not is_normal(path):
-                return self._odd
-            entries = self._walk(path)
-        for _, methods, route in entries:
+        for _, methods, route in self._known.get(path) or self._look_up(path):
             if methods is None or method in methods or method.upper() in methods:
                 return route
-        return self._unmatched
+        raise AssertionError("the last entry is for any request")
+
+    def _look_up(self, path: str) -> list[_Entry]:
+        """Return what fits a path, and remember that of a usual one: a client can invent paths for ever."""
+        entries = self._walk(path) if is_normal(path) else self._odd
+        if len(path) <= self.LONGEST:
+            if len(self._known) >= len(self._exact) + self.REMEMBERED:
+                self._known = self._exact.copy()
+            self._known[path] = entries
+        return entries
 
     def _add(self, pattern: Pattern, entry: _Entry) -> None:
         node = self._root
@@ -140,7 +153,7 @@ class Policy:
         (node.below if pattern.below else node.here).append(entry)
 
     def _walk(self, path: str) -> list[_Entry]:
-        """Return what fits a path in normal form, in order."""
+        """Return what fits a path in normal form, in order, and after it what holds where nothing does."""
         found: list[_Entry] = []
         nodes = [self._root]
         for segment in path[1:].split("/"):
@@ -157,8 +170,7 @@ class Policy:
                 break
         for node in nodes:
             found += node.here
-        found.sort()
-        return found
+        return [*sorted(found, key=_ORDER), self._last]
 
 
 def policy_of(

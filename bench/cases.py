@@ -80,6 +80,14 @@ OURS: Final = (
     Case("token met for the first time, RS256 (cache off)", "bench.ours:guarded_rsa", (CACHE_OFF,), BARE),
 )
 
+EXACT: Final = "a decision over 1,000 routes, exact paths"
+PREFIX: Final = "a decision over 1,000 routes, paths below a prefix that were not met lately"
+
+DECISIONS: Final = (
+    Case(EXACT, "bench.routes:decisions", ("/page{0}",)),
+    Case(PREFIX, "bench.routes:decisions", ("/team{0}/files/{1}",)),
+)
+
 ENCODE: Final = "jwt.encode, HS256"
 DECODE: Final = "jwt.decode, HS256"
 
@@ -143,7 +151,7 @@ def _asking(live: int) -> tuple[Case, ...]:
 
 # What is timed together, by name.
 TABLES: Final[Mapping[str, tuple[Case, ...]]] = {
-    "single": (*OURS, *PYJWT, *PEERS),
+    "single": (*OURS, *DECISIONS, *PYJWT, *PEERS),
     "many": tuple(case for count in COUNTS for case in _met(count)),
     "most": _met(MOST),
     "revocation": _asking(0),

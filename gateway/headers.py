@@ -58,6 +58,11 @@ def fold(name: str) -> str:
     return _NOT_LETTER_OR_DIGIT.sub("", name.upper())
 
 
+def is_legal(name: str) -> bool:
+    """Tell whether a text can be a header's name, or a method (RFC 9110 sections 5.1 and 9.1: a token)."""
+    return _NAME.fullmatch(name) is not None
+
+
 def environ_key(name: str) -> str:
     """Return the environ key under which a server hands on the header `name` (PEP 3333)."""
     return "HTTP_" + name.upper().replace("-", "_")
@@ -87,7 +92,7 @@ def is_free(name: str) -> bool:
     """Tell whether `name` is a legal header name that nothing else uses, by its letters and digits."""
     folded = fold(name)
     taken = folded in _RESERVED or folded.endswith(_FOLDED_CACHE_RULE_ENDINGS)
-    return bool(_NAME.fullmatch(name) and folded and not taken)
+    return bool(is_legal(name) and folded and not taken)
 
 
 class Firewall:

@@ -12,19 +12,22 @@ from gateway.directory import load_login
 from gateway.errors import ConfigError
 from gateway.importing import imported
 from gateway.middleware import AuthGateway
+from gateway.proxies import TrustedProxies
 from gateway.settings import Settings
 
 _IMPORTS = "imports"  # what a child process says of a good app; one that ends early says nothing
 
 
 def build(settings: Settings) -> AuthGateway:
-    """Return the gateway around the app that the settings name, or around the demo.
+    """Return the gateway around the app or the server that the settings name, or around the demo.
 
     Raises:
         ConfigError: the app does not import.
     """
     if settings.app is not None:
         return AuthGateway(load_app(settings.app), settings)
+    if settings.upstream is not None:
+        return AuthGateway(_upstream(settings, settings.upstream), settings)
     return AuthGateway(demo.Demo(settings.token_header), as_served(settings))
 
 
@@ -33,6 +36,17 @@ def as_served(settings: Settings) -> Settings:
     if settings.app is not None or settings.upstream is not None:
         return settings
     return settings.with_public_paths((*settings.public_paths, *demo.PUBLIC_PATHS))
+
+
+def _upstream(settings: Settings, url: str) -> WSGIApplication:
+    from gateway.upstream import Upstream  # noqa: PLC0415 - of an extra
+
+    return Upstream(
+        url,
+        timeout=settings.upstream_timeout_sec,
+        injected=("uid", settings.token_header, *dict(settings.claim_headers)),
+        proxies=TrustedProxies(settings.trusted_proxies),
+    )
 
 
 def load_app(spec: str) -> WSGIApplication:

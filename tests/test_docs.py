@@ -12,6 +12,7 @@ import pytest
 import webtest
 
 from gateway import Settings, TokenCreator
+from gateway.upstream import Upstream
 from tests.integration.servers import ROOT, SCRIPTS, run
 from tests.support import KEY
 
@@ -51,6 +52,9 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
 
 PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SESSIONS = PYTHON.findall((ROOT / "docs" / "sessions.md").read_text("utf-8"))
+
+
+UPSTREAM = PYTHON.findall((ROOT / "docs" / "upstream.md").read_text("utf-8"))
 
 
 def names_of(shown: str, **given: Any) -> dict[str, Any]:
@@ -115,3 +119,8 @@ def test_the_tests_that_are_shown_pass(tmp_path: Path) -> None:
     ended = run(tmp_path, sys.executable, "-m", "pytest", "-q", *warnings, PYTHONPATH=str(ROOT))
     expected = sum(text.count("\ndef test_") for text in shown)
     assert f"{expected} passed" in ended.stdout, ended.stdout
+
+
+def test_the_module_that_is_shown_holds_a_server_elsewhere() -> None:
+    (shown,) = UPSTREAM
+    assert isinstance(names_of(shown)["app"], Upstream)

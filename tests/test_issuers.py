@@ -14,7 +14,6 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +22,8 @@ from typing import Any, cast
 import jwt
 import pytest
 import webtest
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from cryptography.x509.oid import NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway import AuthGateway, ConfigError, InvalidClaimsError, Settings
 from gateway.errors import KeysUnavailableError
@@ -35,6 +31,7 @@ from gateway.issuers import COOLDOWN_SEC, REFRESH_SEC, TIMEOUT_SEC, FetchedKeys,
 from gateway.keys import Key
 from gateway.policyfile import IssuerRules
 from tests.integration.servers import DEADLINE, run, until
+from tests.remote import self_signed
 from tests.support import KEY, MINUTE, NOW, Clock, Guarded, Recorder, claims, forge
 
 A = "https://a.example"
@@ -1010,23 +1007,6 @@ def test_a_server_that_does_not_answer_is_given_up(peer: Peer, monkeypatch: pyte
 def test_where_nobody_listens_nothing_is_found(peer: Peer, caplog: pytest.LogCaptureFixture) -> None:
     assert not Fetching(jwks_url=A_JWKS).keys.refresh()
     assert "refused" in caplog.text
-
-
-def self_signed(folder: Path) -> Path:
-    """The certificate that somebody gave himself for 127.0.0.1, with its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, SHA256())
-    )
-    path = folder / "server.pem"
-    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(pem + certificate.public_bytes(Encoding.PEM))
-    return path
 
 
 def test_a_certificate_that_nobody_vouches_for_is_refused(

@@ -29,10 +29,10 @@ SOURCES = (
 )
 IMPORT_ALL = """\
 import importlib, pkgutil, gateway
-EXTRAS = ["passwords", "users", "stores.redis"]
-OTHERS = ["flask", "testing.webtest", "testing.flask", "testing.django", "testing.plugin"]
+OF_EXTRAS = {"passwords", "users", "stores.redis", "connections", "upstream"}
+OF_OTHERS = {"flask", "testing.webtest", "testing.flask", "testing.django", "testing.plugin"}
 for module in pkgutil.walk_packages(gateway.__path__, "gateway."):
-    if module.name.removeprefix("gateway.") not in EXTRAS + OTHERS:
+    if module.name.removeprefix("gateway.") not in OF_EXTRAS | OF_OTHERS:
         importlib.import_module(module.name)
 """
 

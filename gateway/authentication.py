@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.errors import KeysUnavailableError, TokenError
+from gateway.claimheaders import ClaimHeaders
+from gateway.errors import InvalidClaimsError, KeysUnavailableError, TokenError
 from gateway.identity import Identity
 from gateway.policy import OPTIONAL, PUBLIC, Route, policy_of
 from gateway.rejections import Rejection, rejections
@@ -52,6 +53,7 @@ class Authenticator:
         policy = policy_of(settings.public_paths, settings.routes, settings.issuer)
         # Returns what is asked of a request, None for a good token and no more.
         self.find = policy.find if policy is not None else None
+        self._claim_headers = ClaimHeaders(settings.claim_headers) if settings.claim_headers else None
         self._require_uid = settings.require_uid
         self._rejections = rejections(profile or settings.status_profile)
 
@@ -67,14 +69,18 @@ class Authenticator:
             uid: the value of the `uid` header, None where there is none.
         """
         route = None if self.find is None else self.find(method, path)
-        if route is None:
-            return self.identify(authorization, uid)
-        if route.refusal is not None:
-            return self._rejections[route.refusal]
-        if route.access == PUBLIC or (route.access == OPTIONAL and not (authorization or uid)):
-            return ANONYMOUS
+        if route is not None:
+            if route.refusal is not None:
+                return self._rejections[route.refusal]
+            if route.access == PUBLIC or (route.access == OPTIONAL and not (authorization or uid)):
+                return ANONYMOUS
         verdict = self.identify(authorization, uid)
         return self._permitted(route, verdict) if isinstance(verdict, Identity) else verdict
+
+    @property
+    def asks_for_no_more(self) -> bool:
+        """Whether `identify` tells all there is to tell, whatever is requested."""
+        return self.find is None and self._claim_headers is None
 
     def identify(self, authorization: str | None, uid: str | None) -> Identity | Rejection:
         """Return who sends a request to where somebody must be known, whatever the routes say."""
@@ -92,8 +98,13 @@ class Authenticator:
             return known
         return self._judge(authorization, uid, now)
 
-    def _permitted(self, route: Route, identity: Identity) -> Identity | Rejection:
-        demands = route.demands
+    def _permitted(self, route: Route | None, identity: Identity) -> Identity | Rejection:
+        try:
+            if self._claim_headers is not None:
+                self._claim_headers.values(identity.claims())
+        except InvalidClaimsError as error:
+            return self._rejections[error.code]
+        demands = route.demands if route is not None else None
         if demands is None or demands.met_by(identity.issuer, identity.claims()):
             return identity
         return self._rejections["insufficient_scope"]

@@ -137,6 +137,15 @@ class ClaimRules(ABC):
         session = _session(claims)
         return Facts(uid, self.name, exp, began, earliest, exp + self._leeway, latest, due, session)
 
+    def whose(self, claims: dict[str, Any]) -> tuple[str | None, Session | None]:
+        """Return the uid and the session that claims name, acceptable or not; None for what is malformed."""
+        named = [claims.get(name, "") for name in ("sid", "jti")]
+        session = _session(claims) if all(isinstance(name, str) for name in named) else None
+        try:
+            return self._uid(claims), session
+        except InvalidClaimsError:
+            return None, session
+
     def check_form(self, claims: dict[str, Any]) -> str:
         """Return the uid's text, where each claim that has a meaning here is of its type.
 

@@ -16,7 +16,7 @@ from gateway.loading import as_served
 from gateway.paths import decoded
 from gateway.policy import PUBLIC, Route
 from gateway.policyfile import ROUTE_TABLE
-from gateway.rejections import RULES, Rejection, rejections
+from gateway.rejections import RULES, Rejection
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
 
@@ -55,7 +55,7 @@ def explain(method: str, target: str, text: str | None, uid: str | None) -> None
             "why", "nobody is asked there" if route and route.access == PUBLIC else "no credentials were sent"
         )
     else:
-        reasons = _lacking(judge.identify(authorization, uid), route)
+        reasons = _lacking(judge.identify(authorization, uid), route, settings)
         _refuse(verdict, {rule.code: rule.description for rule in RULES}[verdict.code], *reasons)
 
 
@@ -72,19 +72,22 @@ def _refuse(rejection: Rejection, *reasons: str) -> NoReturn:
 
 
 def _explain_identity(identity: Identity, settings: Settings) -> None:
-    try:
-        headers = ClaimHeaders(settings.claim_headers).values(identity.claims())
-    except InvalidClaimsError as error:
-        _refuse(rejections(settings.status_profile)[error.code], str(error))
+    headers = ClaimHeaders(settings.claim_headers).values(identity.claims())
     renewed = ", and a renewed token" if identity.renewed else ""
     _say("answer", f"the app's own, for uid {identity.uid}{renewed}")
     for header, value in headers:
         _say("header", f"{header.name}: {value}")
 
 
-def _lacking(verdict: Identity | Rejection, route: Route | None) -> Iterator[str]:
-    """Yield what the token of somebody lacks, which the route asks for."""
-    if isinstance(verdict, Identity) and route is not None and route.demands is not None:
+def _lacking(verdict: Identity | Rejection, route: Route | None, settings: Settings) -> Iterator[str]:
+    """Yield what is wrong with a good token here: what the route asks for, or cannot be a header."""
+    if not isinstance(verdict, Identity):
+        return
+    try:
+        ClaimHeaders(settings.claim_headers).values(verdict.claims())
+    except InvalidClaimsError as error:
+        yield str(error)
+    if route is not None and route.demands is not None:
         for lacking in route.demands.unmet(verdict.issuer, verdict.claims()):
             yield f"the token lacks {lacking}"
 

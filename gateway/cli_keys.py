@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from gateway import extras, keyfolder
+from gateway.audit import audit_of_command
 from gateway.describe import utc
 from gateway.envfile import shown
 from gateway.errors import ConfigError
+from gateway.events import KeysTaken
 from gateway.keyfolder import FolderRing, KeyFile
 from gateway.keys import ASYMMETRIC
 from gateway.settings import TABLE
@@ -27,6 +30,7 @@ _NEEDED = frozenset(
         "GATEWAY_KEY_ACTIVATION_SEC",
         "EXP_TIME_MIN",
         "GATEWAY_LEEWAY_SEC",
+        "GATEWAY_LOG_FORMAT",
     }
 )
 
@@ -39,6 +43,7 @@ class _Folder:
     alg: str
     activation_sec: int
     lifetime_sec: int
+    log_format: str
 
     @classmethod
     def of_settings(cls) -> _Folder:
@@ -59,7 +64,8 @@ class _Folder:
             raise ConfigError(f"{line}; it must be one of {', '.join(ASYMMETRIC)}")
         extras.require("crypto", f"GATEWAY_ALGORITHM is {values['algorithm']!r}, which")
         lifetime = values["exp_time_min"] * 60 + values["leeway_sec"]
-        return cls(Path(values["key_dir"]), values["algorithm"], values["key_activation_sec"], lifetime)
+        rules = values["algorithm"], values["key_activation_sec"], lifetime
+        return cls(Path(values["key_dir"]), *rules, values["log_format"])
 
     def read(self) -> FolderRing:
         """Read the keys, and warn of what else is there: a broken file must not keep one from acting."""
@@ -70,11 +76,26 @@ class _Folder:
 
     def generate(self) -> KeyFile:
         try:
-            return keyfolder.generate(self.path, self.alg, time.time())
+            file = keyfolder.generate(self.path, self.alg, time.time())
         except OSError as error:
             raise ConfigError(
                 f"{shown(self.path)} cannot be written: {error.strerror}; it must be a folder of yours"
             ) from error
+        self._log(added=[str(file.key.kid)])
+        return file
+
+    def remove(self, file: KeyFile) -> None:
+        try:
+            file.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{file} cannot be deleted: {error.strerror}") from error
+        click.echo(f"{file} deleted: within ten seconds no token of it is accepted any more")
+        self._log(removed=[str(file.key.kid)])
+
+    def _log(self, added: Sequence[str] = (), removed: Sequence[str] = ()) -> None:
+        audit = audit_of_command(self.log_format)
+        if audit is not None:
+            audit.keys_taken(KeysTaken(None, math.inf, added, removed))
 
     def alive_until(self, ring: FolderRing, file: KeyFile) -> float | None:
         """Return the moment by which every token of a key has expired, or None if nobody can tell."""
@@ -121,7 +142,7 @@ def rotate() -> None:
     click.echo(f"{file} written: keep it secret")
     click.echo(_when_it_signs(ring, file))
     for old in _finished(folder, ring):
-        _remove(old)
+        folder.remove(old)
 
 
 @keys.command("retire")
@@ -140,7 +161,7 @@ def retire(kid: str, force: bool) -> None:
     reason = _alive(folder, ring, file)
     if reason and not force:
         raise ConfigError(f"{kid} {reason}; --force retires it all the same, and refuses its tokens")
-    _remove(file)
+    folder.remove(file)
 
 
 def _finished(folder: _Folder, ring: FolderRing) -> Iterator[KeyFile]:
@@ -176,11 +197,3 @@ def _when_it_signs(ring: FolderRing, file: KeyFile) -> str:
     signing = ring.signing(time.time())
     signs = signing is not None and signing.path == file.path
     return f"{file.key.kid} signs {'at once' if signs else f'from {utc(ring.active_from(file))}'}"
-
-
-def _remove(file: KeyFile) -> None:
-    try:
-        file.path.unlink(missing_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be deleted: {error.strerror}") from error
-    click.echo(f"{file} deleted: within ten seconds no token of it is accepted any more")

@@ -8,10 +8,12 @@ from typing import Final
 
 import click
 
+from gateway.audit import audit_of_command
 from gateway.claims import uid_text
 from gateway.describe import utc
 from gateway.errors import ConfigError
-from gateway.revocations import MOST_READ, Revocations
+from gateway.events import ALL, SESSION, Named, Revoked
+from gateway.revocations import MOST_READ, Revocations, session_named
 from gateway.settings import Settings
 from gateway.stores import JTI, SID, UID, Revocation, Store, urls
 from gateway.stores.bounded import open_store
@@ -43,8 +45,7 @@ def revoke(uid: str | None, sid: str | None, jti: str | None, issuer: str | None
     ((kind, value),) = named.items()
     settings = Settings.from_env()
     _check(settings, issuer, kind, value)
-    _revocations(settings).end_named(issuer, kind, value)
-    click.echo(_said(kind, value, settings))
+    _end(settings, issuer, kind, value)
 
 
 @sessions.command("list-revoked")
@@ -68,8 +69,18 @@ def end_sessions(settings: Settings, uid: str) -> None:
         what = "without a GATEWAY_STATE_URL that others share"
         click.echo(f"{what}, sessions of {uid} live on, until {until} at the latest")
         return
-    _revocations(settings).end_named(None, UID, uid)
-    click.echo(_said(UID, uid, settings))
+    _end(settings, None, UID, uid)
+
+
+def _end(settings: Settings, issuer: str | None, kind: str, value: str) -> None:
+    """End what is called so, say it, and have it in the audit log."""
+    _revocations(settings).end_named(issuer, kind, value)
+    click.echo(_said(kind, value, settings))
+    audit = audit_of_command(settings.log_format)
+    if audit is not None:
+        of_all = Named(value, issuer)
+        of_one = Named(None, issuer, session_named(kind, value))
+        audit.revoked(None, Revoked(ALL, of_all) if kind == UID else Revoked(SESSION, of_one))
 
 
 def _said(kind: str, value: str, settings: Settings) -> str:

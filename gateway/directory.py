@@ -45,6 +45,9 @@ class Directory(Protocol):
             StoreError: that cannot be told now.
         """
 
+    def knows(self, uid: int | str) -> bool:
+        """Tell whether that is somebody's uid; False where it cannot be told."""
+
     @property
     def is_up(self) -> bool:
         """Whether it can be asked."""
@@ -71,6 +74,16 @@ class UsersDirectory:
         claims = self._breaker.call(lambda: self._users.check(name, password))
         return None if claims is None else Known(uid_claim(name), claims)
 
+    def knows(self, uid: int | str) -> bool:
+        """Tell whether that is somebody's uid."""
+        name = uid_text(uid)
+        if name is None:
+            return False
+        try:
+            return self._breaker.call(lambda: self._users.get(name)) is not None
+        except UsersUnavailableError:
+            return False
+
     @property
     def is_up(self) -> bool:
         """Whether the database can be asked; it is asked once a second at most."""
@@ -91,6 +104,10 @@ class FunctionDirectory:
 
     def __init__(self, function: LoginFunction) -> None:
         self._function = function
+
+    def knows(self, uid: int | str) -> bool:
+        """The function does not tell."""
+        return False
 
     def check(self, uid: int | str, password: str) -> Known | None:
         """Return whose password it is, or None."""

@@ -13,7 +13,6 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 
 from gateway import jws
-from gateway.authentication import Authenticator
 from gateway.breaker import sharing
 from gateway.crossorigin import CrossOrigin, is_preflight
 from gateway.errors import StateUnavailableError
@@ -38,6 +37,7 @@ from gateway.rejections import (
 from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
+from gateway.watch import Watch
 
 MOST_BODY_BYTES = 64 * 1024
 
@@ -48,7 +48,7 @@ class Endpoints:
     Args:
         settings: the settings.
         tokens: makes tokens, and knows the public keys.
-        authenticator: judges the credentials of those who end their session.
+        watch: judges the credentials of those who end their session, and tells of what happens here.
         revocations: where sessions are ended; None where none can be.
         login: where tokens are to be had; None where nowhere.
         cross_origin: which pages of other origins may ask; None where none may.
@@ -61,7 +61,7 @@ class Endpoints:
         self,
         settings: Settings,
         tokens: TokenCreator,
-        authenticator: Authenticator,
+        watch: Watch,
         revocations: Revocations | None = None,
         login: Login | None = None,
         *,
@@ -74,7 +74,7 @@ class Endpoints:
         self._proxies = TrustedProxies(settings.trusted_proxies)
         self._timeout = settings.state_timeout_sec
         self._rejections = rejections(settings.status_profile)
-        self._authenticator = authenticator
+        self._watch = watch
         self._cross_origin = cross_origin
         self._kept = max(0, min(self.LONGEST_KEPT, settings.key_activation_sec - LAG_SEC))
         self._parts = {"state store": revocations, "users database": login}
@@ -87,11 +87,13 @@ class Endpoints:
         prefix = settings.prefix
         yield _rule(f"{prefix}/health", "GET", _health)
         yield _rule(f"{prefix}/ready", "GET", self._ready)
-        yield _rule(f"{prefix}/verify", "GET", ForwardAuth(settings, self._tokens, revocations))
+        yield _rule(f"{prefix}/verify", "GET", ForwardAuth(settings, self._tokens, self._watch, revocations))
         if settings.signs and settings.algorithm in ASYMMETRIC:
             yield _rule(f"{prefix}/jwks.json", "GET", self._jwks)
         if revocations is not None:
             yield _rule(f"{prefix}/revoke", "POST", partial(self._revoke, revocations))
+        if self._watch.page is not None:
+            yield Rule(f"{prefix}/metrics", endpoint=self._watch.page)
         if login is not None:
             yield _rule(prefix, "POST", partial(self._log_in, login))
 
@@ -149,6 +151,7 @@ class Endpoints:
         if not isinstance(uid, int | str) or isinstance(uid, bool) or not isinstance(password, str):
             return INVALID_BODY
         granted = login.attempt(uid, password, self._proxies.client(environ))
+        self._watch.login_tried(environ, login, uid, granted)
         if isinstance(granted, Rejection):
             return granted
         return _answer({"token": granted.token, "token_type": "Bearer", "expires_in": granted.expires_in})
@@ -163,7 +166,7 @@ class Endpoints:
     def _revoked(self, revocations: Revocations, environ: WSGIEnvironment) -> WSGIApplication:
         # Read first: whoever sends it slowly is judged by what holds when it is there.
         body = _object_in(environ, empty={})
-        verdict = self._authenticator.identify(environ.get("HTTP_AUTHORIZATION"), environ.get(UID_KEY))
+        verdict = self._watch.identify(environ, environ.get("HTTP_AUTHORIZATION"), environ.get(UID_KEY))
         if isinstance(verdict, Rejection):
             return verdict
         if isinstance(body, Rejection):
@@ -171,9 +174,11 @@ class Endpoints:
         everything = body.get("all", False)
         if not isinstance(everything, bool) or body.keys() - {"all"}:
             return INVALID_BODY
-        return self._ended(revocations, verdict, everything)
+        return self._ended(revocations, environ, verdict, everything)
 
-    def _ended(self, revocations: Revocations, identity: Identity, everything: bool) -> WSGIApplication:
+    def _ended(
+        self, revocations: Revocations, environ: WSGIEnvironment, identity: Identity, everything: bool
+    ) -> WSGIApplication:
         if not everything and identity.session is None:
             return NOT_REVOCABLE
         try:
@@ -183,6 +188,7 @@ class Endpoints:
                 revocations.end_session(identity)
         except StateUnavailableError as error:
             return self._rejections[error.code]
+        self._watch.revoked(environ, identity, everything)
         response = Response(status=status_line(204), headers={"Cache-Control": "no-store"})
         del response.headers["Content-Type"]
         return response

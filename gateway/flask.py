@@ -127,10 +127,10 @@ class _Verifier:
         verdict = self._verdict(environ, uid)
         if not isinstance(verdict, Identity):
             return verdict
-        refusal = self._injection.put(verdict, environ)
-        if refusal is None and verdict.renewed and self._announcer is not None:
+        self._injection.put(verdict, environ)
+        if verdict.renewed and self._announcer is not None:
             environ[_ANNOUNCED_KEY] = partial(self._announcer.announced, token=verdict.token)
-        return refusal
+        return None
 
     def _verdict(self, environ: WSGIEnvironment, uid: str | None) -> Identity | WSGIApplication:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")

@@ -10,15 +10,15 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from gateway.authentication import Anonymous, Authenticator
 from gateway.claimheaders import ClaimHeaders
 from gateway.crossorigin import is_preflight
-from gateway.errors import InvalidClaimsError
 from gateway.headers import UID_KEY
 from gateway.identity import Identity
 from gateway.paths import decoded
 from gateway.proxies import TrustedProxies
-from gateway.rejections import FORWARD, NOT_FORWARDED, Rejection, rejections
+from gateway.rejections import FORWARD, NOT_FORWARDED, Rejection
 from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
+from gateway.watch import Watch
 
 RENEWED = "X-Renewed-Token"
 # Under which a proxy says what it was asked: all write one pair of them.
@@ -42,14 +42,17 @@ class ForwardAuth:
     Args:
         settings: the settings.
         tokens: verifies and renews.
+        watch: in whose sight that is done.
         revocations: tells which sessions were ended; None where none can be.
     """
 
-    def __init__(self, settings: Settings, tokens: TokenCreator, revocations: Revocations | None) -> None:
+    def __init__(
+        self, settings: Settings, tokens: TokenCreator, watch: Watch, revocations: Revocations | None
+    ) -> None:
         self._proxies = TrustedProxies(settings.trusted_proxies)
-        self._authenticate = Authenticator(settings, tokens, revocations, FORWARD).authenticate
+        self._judge = Authenticator(settings, tokens, revocations, FORWARD).authenticate
+        self._watch = watch
         self._claim_headers = ClaimHeaders(settings.claim_headers)
-        self._illegal_header = rejections(FORWARD)["invalid_claims"]
         self._allow_preflight = settings.allow_preflight
         self._token_header = settings.token_header
         self._tells_client = settings.token_in_response
@@ -64,7 +67,8 @@ class ForwardAuth:
             return NOT_FORWARDED
         if self._allow_preflight and is_preflight(original.method, environ):
             return _passing([])
-        verdict = self._authenticate(*original, environ.get("HTTP_AUTHORIZATION"), environ.get(UID_KEY))
+        authorization, uid = environ.get("HTTP_AUTHORIZATION"), environ.get(UID_KEY)
+        verdict = self._watch.authenticate(environ, *original, authorization, uid, judge=self._judge)
         if isinstance(verdict, Rejection):
             return verdict
         return _passing([]) if isinstance(verdict, Anonymous) else self._known(verdict)
@@ -85,11 +89,8 @@ class ForwardAuth:
         return Original(method, decoded(target))
 
     def _known(self, identity: Identity) -> WSGIApplication:
-        try:
-            claimed = self._claim_headers.values(identity.claims())
-        except InvalidClaimsError:
-            return self._illegal_header
         headers = [("uid", identity.uid), (self._token_header, identity.token)]
+        claimed = self._claim_headers.values(identity.claims())
         headers += [(header.name, value) for header, value in claimed]
         if identity.renewed and self._tells_client:
             headers.append((RENEWED, identity.token))

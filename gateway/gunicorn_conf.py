@@ -14,6 +14,7 @@ from typing import Any
 from gateway import forks
 from gateway.errors import ConfigError
 from gateway.loading import faults_of_imports
+from gateway.metricsfolder import MetricsFolder
 from gateway.middleware import AuthGateway
 from gateway.settings import TABLE
 from gateway.sources import Found
@@ -23,6 +24,7 @@ from gateway.table import checked
 
 __all__ = [
     "bind",
+    "child_exit",
     "control_socket_disable",
     "forwarder_headers",
     "nworkers_changed",
@@ -69,6 +71,10 @@ _checked_on_import = not _changes_place()
 if _checked_on_import:
     _end_on_faults()
 
+_metrics = MetricsFolder()
+if _values["metrics_from"]:
+    _metrics.prepare()  # before an app is loaded, which with --preload is before anything starts
+
 
 def on_starting(server: Any) -> None:
     """Check what could not be checked on import; what is bad ends the start with one line."""
@@ -77,6 +83,7 @@ def on_starting(server: Any) -> None:
             _end_on_faults()
         for fault in faults_of_sharing(settings_at_start(), server.cfg.workers):
             sys.exit(fault)
+        _share_metrics(server)
     except SystemExit:
         if server.pidfile is not None:
             server.pidfile.unlink()
@@ -85,6 +92,24 @@ def on_starting(server: Any) -> None:
     if urls.is_redis(settings_at_start().state_url or ""):
         for doubt in doubts_about_state(settings_at_start()):
             server.log.warning("%s", doubt)
+
+
+def _share_metrics(server: Any) -> None:
+    """Have what workers count from now on be counted together, if the settings want it shown."""
+    if settings_at_start().metrics_from:
+        _metrics.prepare()
+        try:
+            _metrics.begin(server.cfg.uid, server.cfg.gid)
+        except ConfigError as error:
+            sys.exit(str(error))
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Take out of the metrics what is true of a living worker alone; what it counted stays."""
+    if settings_at_start().metrics_from:
+        from prometheus_client import multiprocess  # noqa: PLC0415 - of an extra, and not before the app
+
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
@@ -107,7 +132,11 @@ def on_reload(server: Any) -> None:
         server.log.error("with --preload changed settings take a restart; those of before stay in force")
         return
     try:
-        renew_settings(server.cfg.workers)
+        with _metrics.aside():
+            renew_settings(server.cfg.workers)
+        if settings_at_start().metrics_from:
+            _metrics.prepare()
+            _metrics.grant(server.cfg.uid, server.cfg.gid)
     except ConfigError as error:
         for fault in error.faults:
             server.log.error("%s; the settings of before stay in force", fault)

@@ -83,6 +83,11 @@ class Identity:
         """The token to use next."""
         return self.bearer[TOKEN_PART]
 
+    @property
+    def kid(self) -> str | None:
+        """The name of the key that signed."""
+        return self._key.kid
+
     def is_good(self, now: float) -> bool:
         """Tell whether it is good at `now`."""
         return self.earliest <= now < self.until

@@ -63,6 +63,10 @@ class Login:
         """Whether those who may log in can be asked for."""
         return self._directory.is_up
 
+    def knows(self, uid: int | str) -> bool:
+        """Tell whether that is somebody's uid; False where it cannot be told."""
+        return self._directory.knows(uid)
+
     def attempt(self, uid: int | str, password: str, address: str) -> Granted | Rejection:
         """Return a token for somebody, or why there is none.
 

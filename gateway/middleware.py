@@ -22,6 +22,7 @@ from gateway.settings import Settings
 from gateway.stores import urls
 from gateway.stores.bounded import bounded_store
 from gateway.tokens import TokenCreator
+from gateway.watch import Watch
 
 _log = logging.getLogger("gateway")
 
@@ -57,17 +58,14 @@ class AuthGateway:
         self._revocations, self._login = _sessions(settings, self._tokens)
         authenticator = Authenticator(settings, self._tokens, self._revocations)
         self._authenticate = authenticator.authenticate
+        watch = Watch(settings, self._tokens, authenticator, self._revocations)
+        self._watch: Watch | None = watch  # None as soon as it is certain that nobody watches
         # Where nothing hangs on method and path, the judge is not asked about them.
-        self._identify = authenticator.identify if authenticator.find is None else None
+        self._identify = authenticator.identify if authenticator.asks_for_no_more else None
         self._prefix = settings.prefix or "\0"  # "" would be in every path
         self._cross_origin = CrossOrigin(settings) if settings.cors_origins else None
         self._endpoints = Endpoints(
-            settings,
-            self._tokens,
-            authenticator,
-            self._revocations,
-            self._login,
-            cross_origin=self._cross_origin,
+            settings, self._tokens, watch, self._revocations, self._login, cross_origin=self._cross_origin
         )
         injection = Injection(settings)
         self._inject = injection.put
@@ -82,6 +80,8 @@ class AuthGateway:
 
     def start(self) -> None:
         """Fetch keys and revocations in this process, as otherwise its first request does."""
+        if self._watch is not None:
+            self._watch.start()
         self._tokens.keep_up()
         if self._revocations is not None:
             self._revocations.start()
@@ -101,21 +101,30 @@ class AuthGateway:
             return self._answer(self._endpoints.answering(environ, uid), environ, start_response)
         if self._allow_preflight and is_preflight(environ["REQUEST_METHOD"], environ):
             return self._app(environ, start_response)
-        authorization = environ.get("HTTP_AUTHORIZATION")
-        verdict = (
-            self._identify(authorization, uid)
-            if self._identify is not None
-            else self._authenticate(environ["REQUEST_METHOD"], path, authorization, uid)
-        )
+        watch, authorization = self._watch, environ.get("HTTP_AUTHORIZATION")
+        if watch is not None:
+            verdict = self._judge_before(watch, environ, authorization, uid)
+        elif self._identify is not None:
+            verdict = self._identify(authorization, uid)
+        else:
+            verdict = self._authenticate(environ["REQUEST_METHOD"], path, authorization, uid)
         if isinstance(verdict, Identity):
-            refusal = self._inject(verdict, environ)
-            if refusal is not None:
-                return self._answer(refusal, environ, start_response)
+            self._inject(verdict, environ)
             if verdict.renewed and self._announcer is not None:
                 start_response = self._announcer.wrap(start_response, verdict.token)
         elif not isinstance(verdict, Anonymous):
             return self._answer(verdict, environ, start_response)
         return self._app(environ, start_response)
+
+    def _judge_before(
+        self, watch: Watch, environ: WSGIEnvironment, authorization: str | None, uid: str | None
+    ) -> Identity | Anonymous | Rejection:
+        """Judge a request before the eyes of who watches, if there is anybody."""
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        if watch.has_observers():
+            return watch.authenticate(environ, method, path, authorization, uid)
+        self._watch = None
+        return self._authenticate(method, path, authorization, uid)
 
     def _answer(
         self, answer: WSGIApplication, environ: WSGIEnvironment, start_response: StartResponse

@@ -45,6 +45,32 @@ def parse_networks(items: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(item if item == UNIX else str(_network(item)) for item in items))
 
 
+class Networks:
+    """Networks in which a client may be, `unix` for a unix socket among them.
+
+    Args:
+        networks: what `parse_networks` takes.
+
+    Raises:
+        ValueError: an item is no network.
+    """
+
+    __slots__ = ("_networks", "has_unix")
+
+    def __init__(self, networks: Iterable[str]) -> None:
+        texts = parse_networks(networks)
+        self.has_unix = UNIX in texts
+        self._networks = tuple(ip_network(text) for text in texts if text != UNIX)
+
+    def __contains__(self, client: str) -> bool:
+        """Tell whether a client is in one of them; `client` is what `TrustedProxies.client` returns."""
+        return self.has_unix if client == UNIX else self.cover(_address(client))
+
+    def cover(self, address: _Address | None) -> bool:
+        """Tell whether an address is in one of them; None, for what is no address, is in none."""
+        return address is not None and any(address in network for network in self._networks)
+
+
 class TrustedProxies:
     """The proxies whose X-Forwarded-For is believed.
 
@@ -57,17 +83,15 @@ class TrustedProxies:
         ValueError: an item is no network.
     """
 
-    __slots__ = ("_networks", "_unix")
+    __slots__ = ("_networks",)
 
     def __init__(self, networks: Iterable[str]) -> None:
-        texts = parse_networks(networks)
-        self._unix = UNIX in texts
-        self._networks = tuple(ip_network(text) for text in texts if text != UNIX)
+        self._networks = Networks(networks)
 
     def trusts(self, environ: WSGIEnvironment) -> bool:
         """Tell whether the peer itself is a trusted proxy."""
         peer = _peer(environ)
-        return self._cover(_address(peer)) if peer else self._unix
+        return self._networks.cover(_address(peer)) if peer else self._networks.has_unix
 
     def client(self, environ: WSGIEnvironment) -> str:
         """Return the canonical address of the client, or `unix` for a peer on a unix socket.
@@ -83,12 +107,9 @@ class TrustedProxies:
             if address is None:
                 break
             client = str(address)
-            if not self._cover(address):
+            if not self._networks.cover(address):
                 break
         return client
-
-    def _cover(self, address: _Address | None) -> bool:
-        return address is not None and any(address in network for network in self._networks)
 
 
 def throttled_as(address: str) -> str:

@@ -116,6 +116,8 @@ class Revocations:
         # Until when, by the monotonic clock, there is no need to ask, and until when the copy is believed.
         self._current_until = -math.inf
         self._good_until = math.inf if settings.state_fail_open else -math.inf
+        # Is told whether an attempt to read all that is new went well; set by what watches.
+        self.on_asked: Callable[[bool], None] = _unwatched
         self.begin_anew()
         forks.begin_anew_after(self)
 
@@ -242,6 +244,7 @@ class Revocations:
             batch = self._store.read(self._position, self._most)
         except StateUnavailableError:
             self._failing = True
+            self.on_asked(False)
             if self._monotonic() - began >= self._timeout / 2:  # it may have been too much at once
                 self._most = max(self._most // 2, _LEAST_READ)
             return False
@@ -254,6 +257,7 @@ class Revocations:
         if not batch.more:
             self._current_until = began + self._sync
             self._good_until = max(self._good_until, began + self._max_stale)
+            self.on_asked(True)
             self._tell_what_is_lost()
         return not batch.more
 
@@ -389,6 +393,10 @@ def session_named(kind: str, value: str) -> Session:
 def kind_and_value(session: Session) -> tuple[str, str]:
     """Return how a session is named in a store."""
     return session if isinstance(session, tuple) else (SID, session)
+
+
+def _unwatched(_: bool) -> None:
+    """Nobody is to be told."""
 
 
 def _key(each: Revocation) -> _Key:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from operator import itemgetter
 from pathlib import Path
@@ -14,10 +15,12 @@ from gateway import jws
 from gateway.cache import TokenCache
 from gateway.claims import CLOCK_SKEW_SEC, SHORTEST_SEC, ForeignRules, OwnRules, uid_text
 from gateway.errors import ConfigError, InvalidClaimsError, InvalidTokenError, KeysUnavailableError
+from gateway.events import KeysTaken, Named
 from gateway.identity import BEARER, Identity
 from gateway.issuers import FetchedKeys
 from gateway.keyfolder import KeyFolder
 from gateway.keys import ASYMMETRIC, FixedKeys, Key, KeyRing, KeySource, OwnKeys
+from gateway.policyfile import IssuerRules
 from gateway.settings import Settings
 
 
@@ -33,6 +36,38 @@ class _OwnSource(NamedTuple):
 
     rules: OwnRules
     keys: OwnKeys
+
+
+class _KeyNews:
+    """Is called when a source has taken keys: forgets the tokens of those that went, and tells of it.
+
+    Args:
+        issuer: whose keys they are; None for ours.
+        cache: holds the tokens.
+    """
+
+    def __init__(self, issuer: str | None, cache: TokenCache) -> None:
+        self._issuer = issuer
+        self._cache = cache
+        self._kids: set[str] = set()
+        self._source: Callable[[], KeySource | None] = _gone
+        self.tell: Callable[[KeysTaken], None] | None = None
+
+    def watch(self, source: KeySource) -> None:
+        """Look at the keys of a source, which holds this and so is not held by it."""
+        self._source = weakref.ref(source)
+
+    def __call__(self) -> None:
+        """Take note of the keys as they are now."""
+        self._cache.drop_outdated()
+        source = self._source()
+        if source is None:
+            return
+        before, self._kids = self._kids, {key.kid or "" for key in source.ring.keys}
+        if self.tell is None:
+            return
+        added = sorted(self._kids - before) if before else []
+        self.tell(KeysTaken(self._issuer, source.ring.good_until, added, sorted(before - self._kids)))
 
 
 class TokenCreator:
@@ -59,6 +94,7 @@ class TokenCreator:
         self.known: Callable[[str | None], Identity | None] = self._cache.get
         # Returns the moment up to which all sessions of a uid were ended; set by what can end them.
         self.ended_until: Callable[[str], float] = _never
+        self._key_news: list[_KeyNews] = []
         self._own = self._own_source(settings)
         self._issuers = self._foreign_sources(settings)
         self._changing: list[KeySource] = [source.keys for source in self._issuers.values()]
@@ -179,6 +215,20 @@ class TokenCreator:
             self._cache.drop(identity.bearer)
         return self._verify_anew(token, now)
 
+    def holder_of(self, token: str) -> Named | None:
+        """Return whose a rightly signed token is, good or not any more; None for any other."""
+        try:
+            source, key, claims = self._signed(token)
+        except (InvalidTokenError, KeysUnavailableError):
+            return None
+        uid, session = source.rules.whose(claims)
+        return Named(uid, source.rules.name, session, key.kid)
+
+    def tell_of_keys(self, listener: Callable[[KeysTaken], None]) -> None:
+        """Have a listener told whenever keys are taken from now on."""
+        for news in self._key_news:
+            news.tell = listener
+
     def renew(self, identity: Identity, now: float) -> Identity:
         """Return an identity with the token to use next: its own, or a renewed one if that is due.
 
@@ -221,15 +271,19 @@ class TokenCreator:
         return {"keys": sorted(jwks, key=itemgetter("kid"))}
 
     def _verify_anew(self, token: str, now: float) -> Identity:
+        source, key, claims = self._signed(token)
+        identity = Identity(token, claims, source.rules.judge(claims, now), key, source.keys)
+        self._cache.add(identity)
+        return identity
+
+    def _signed(self, token: str) -> tuple[_ForeignSource | _OwnSource, Key, dict[str, Any]]:
+        """Return whose key signed a token, that key, and the claims."""
         signed = jws.SignedToken(token)
         source = self._source_of(signed)
         key = signed.signer(source.keys.candidates(*signed.header))
         if key is None:
             raise InvalidTokenError("the key is unknown or the signature is wrong")
-        claims = signed.claims()
-        identity = Identity(token, claims, source.rules.judge(claims, now), key, source.keys)
-        self._cache.add(identity)
-        return identity
+        return source, key, signed.claims()
 
     def _source_of(self, signed: jws.SignedToken) -> _ForeignSource | _OwnSource:
         """Return whose token it is, by its `iss`, which is to be believed only once it is verified."""
@@ -266,23 +320,38 @@ class TokenCreator:
 
     def _foreign_sources(self, settings: Settings) -> dict[str, _ForeignSource]:
         return {
-            rules.issuer: _ForeignSource(
-                ForeignRules(rules, settings.issuers), FetchedKeys(rules, self.now, self._cache.drop_outdated)
-            )
+            rules.issuer: _ForeignSource(ForeignRules(rules, settings.issuers), self._fetched_keys(rules))
             for rules in settings.issuers
         }
+
+    def _fetched_keys(self, rules: IssuerRules) -> FetchedKeys:
+        news = self._news_of(rules.issuer)
+        keys = FetchedKeys(rules, self.now, news)
+        news.watch(keys)
+        return keys
 
     def _own_source(self, settings: Settings) -> _OwnSource | None:
         return _OwnSource(OwnRules(settings), self._own_keys(settings)) if settings.signs else None
 
     def _own_keys(self, settings: Settings) -> OwnKeys:
         if settings.key_ring is not None:
-            folder = Path(str(settings.key_dir))
-            return KeyFolder(folder, settings.key_ring, self.now, self._cache.drop_outdated)
+            news = self._news_of(None)
+            folder = KeyFolder(Path(str(settings.key_dir)), settings.key_ring, self.now, news)
+            news.watch(folder)
+            return folder
         in_use = [settings.token_key, *settings.previous_keys]
         return FixedKeys(
             *(Key.secret(secret, alg=settings.algorithm) for secret in in_use if secret is not None)
         )
+
+    def _news_of(self, issuer: str | None) -> _KeyNews:
+        news = _KeyNews(issuer, self._cache)
+        self._key_news.append(news)
+        return news
+
+
+def _gone() -> None:
+    """There is no source yet."""
 
 
 def _never(_: str) -> float:

@@ -851,6 +851,7 @@ def test_explain_tells_of_a_claim_that_cannot_be_a_header() -> None:
         [
             "route    '/me' at policy.toml, line 17: protected",
             "answer   401 Unauthorized: Token is invalid (invalid_claims)",
+            "why      A claim of the token is missing or not acceptable",
             "why      team is to be a header, and holds what no header can",
         ],
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +14,7 @@ import pytest
 from gateway.keyfolder import LAG_SEC, KeyFile, read_folder
 from gateway.settings import TABLE
 from tests.support import MINUTE, NOW
+from tests.test_audit import logger as logger  # noqa: PLC0414 - a fixture
 from tests.test_cli import fail, run, succeed, warnings_of
 from tests.test_keyfolder import add as add_to
 from tests.test_keyfolder import kid
@@ -485,3 +487,32 @@ def test_retire_says_why_it_cannot_delete(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_retire_needs_a_name() -> None:
     assert run("keys", "retire").exit_code == 2
+
+
+# The audit log
+
+
+def events_of(*arguments: str) -> list[dict[str, object]]:
+    """Run the command, which succeeds, and return what it logs."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert all(
+        (event["event"], event["code"], event["issuer"]) == ("keys", "changed", None) for event in events
+    )
+    return events
+
+
+def test_what_is_made_and_retired_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_LOG_FORMAT", "json")
+    old = add(age=10 * (ACTIVATION + LIFETIME))
+    before = [old, add(age=5 * (ACTIVATION + LIFETIME))]
+    added, removed = events_of("keys", "rotate")
+    assert (added["added"], added["removed"]) == ([new_of(before).name.split(".")[2]], [])
+    assert (removed["added"], removed["removed"]) == ([], [kid(old)])
+
+
+def test_a_command_that_changes_no_key_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_LOG_FORMAT", "json")
+    add()
+    assert events_of("keys", "list") == []

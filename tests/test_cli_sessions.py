@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import sqlite3
 import sys
@@ -17,6 +18,7 @@ import webtest
 from gateway import AuthGateway, Settings, TokenCreator
 from gateway.settings import TABLE
 from tests.support import KEY, Recorder
+from tests.test_audit import logger as logger  # noqa: PLC0414 - a fixture
 from tests.test_cli import fail, run, succeed
 from tests.test_issuers import A, policy
 
@@ -317,3 +319,30 @@ def test_a_uid_of_an_issuer_is_named_with_its_prefix_and_the_issuer(
     Path("policy.toml").write_text(policy())
     monkeypatch.setenv("GATEWAY_POLICY_FILE", "policy.toml")
     assert fail("sessions", "revoke", *options) == [fault]
+
+
+# The audit log
+
+
+def event_of(*arguments: str) -> dict[str, object]:
+    """Run the command, which succeeds, and return the one event that it logs."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    (line,) = result.stderr.splitlines()
+    event: dict[str, object] = json.loads(line)
+    return {name: value for name, value in event.items() if name != "time" and value is not None}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "logged"),
+    [
+        (["--uid", "12"], {"code": "all", "uid": "12"}),
+        (["--sid", "s"], {"code": "session", "sid": "s"}),
+        (["--jti", "j"], {"code": "session", "jti": "j"}),
+    ],
+)
+def test_what_is_ended_is_logged(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], logged: dict[str, str]
+) -> None:
+    monkeypatch.setenv("GATEWAY_LOG_FORMAT", "json")
+    assert event_of("sessions", "revoke", *arguments) == {"event": "revocation", **logged}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import secrets
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 
 from gateway import startup
+from gateway.metricsfolder import VARIABLE
 from gateway.settings import TABLE
 from gateway.startup import settings_at_start
 from tests.support import KEY
@@ -61,7 +63,8 @@ def write_app(source: str) -> str:
 
 
 def start(conf: ModuleType, pidfile: Pidfile | None = None, *, workers: int = 2) -> None:
-    conf.on_starting(SimpleNamespace(pidfile=pidfile, cfg=SimpleNamespace(workers=workers), log=Log()))
+    cfg = SimpleNamespace(workers=workers, uid=os.getuid(), gid=os.getgid())
+    conf.on_starting(SimpleNamespace(pidfile=pidfile, cfg=cfg, log=Log()))
 
 
 def fault_of_start(conf: Conf, **environ: str) -> str:
@@ -94,6 +97,7 @@ def test_every_name_for_gunicorn_is_exported_and_no_other(conf: Conf) -> None:
     """`from gateway.gunicorn_conf import *` is how the shipped file takes them over."""
     assert sorted(conf().__all__) == [
         "bind",
+        "child_exit",
         "control_socket_disable",
         "forwarder_headers",
         "nworkers_changed",
@@ -252,7 +256,8 @@ def test_a_reload_of_what_was_loaded_before_the_fork_says_that_it_changes_nothin
 
 def server(log: object, *, preload: bool = False) -> SimpleNamespace:
     """What a reload sees of gunicorn's master."""
-    return SimpleNamespace(log=log, cfg=SimpleNamespace(preload_app=preload, workers=2))
+    cfg = SimpleNamespace(preload_app=preload, workers=2, uid=os.getuid(), gid=os.getgid())
+    return SimpleNamespace(log=log, cfg=cfg)
 
 
 MEMORY = (
@@ -301,3 +306,127 @@ def test_the_master_makes_no_file_which_workers_of_another_user_could_not_open(c
     files = {"GATEWAY_STATE_URL": "sqlite:///state.db", "GATEWAY_USERS_URL": "sqlite:///users.db"}
     start(conf(**files))
     assert not list(Path().glob("*.db*"))
+
+
+# Metrics
+
+METRICS = {"GATEWAY_METRICS_FROM": "127.0.0.1"}
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Callable[[], str | None]:
+    """What tells the folder of the metrics; whatever it becomes, it is forgotten afterwards."""
+    monkeypatch.setenv(VARIABLE, "")
+    monkeypatch.setattr("tempfile.tempdir", str(Path.cwd()))
+    return lambda: os.environ.get(VARIABLE)
+
+
+Shared = Callable[[], str | None]
+
+
+def test_metrics_have_a_new_folder_before_an_app_is_loaded(conf: Conf, shared: Shared) -> None:
+    conf(**METRICS)
+    folder = Path(str(shared()))
+    assert folder.is_dir()
+    assert list(folder.iterdir()) == []
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_without_metrics_there_is_none(conf: Conf, shared: Shared) -> None:
+    start(conf())
+    assert shared() == ""
+
+
+def test_metrics_that_are_only_found_when_gunicorn_has_changed_its_place_have_a_folder(
+    conf: Conf, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gunicorn", "--chdir", "."])
+    configuration = conf()
+    assert shared() == ""
+    Path("config.env").write_text("GATEWAY_METRICS_FROM=127.0.0.1")
+    start(configuration)
+    assert Path(str(shared())).is_dir()
+
+
+def test_a_reload_that_brings_metrics_makes_the_folder(conf: Conf, shared: Shared) -> None:
+    configuration, log = conf(), Log()
+    start(configuration)
+    Path("config.env").write_text("GATEWAY_METRICS_FROM=127.0.0.1")
+    configuration.on_reload(server(log))
+    assert Path(str(shared())).is_dir()
+
+
+def test_the_operators_own_folder_stays_and_is_cleared_of_a_former_run(
+    conf: Conf, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path("own").absolute()
+    folder.mkdir()
+    ours, others = folder / f"counter_{os.getpid()}.db", folder / "gauge_livemax_1.db"
+    for file in (ours, others, folder / "notes.txt"):
+        file.touch()
+    start(conf(**METRICS, **{VARIABLE: str(folder)}))
+    assert shared() == str(folder)
+    assert set(folder.iterdir()) == {ours, folder / "notes.txt"}
+
+
+def test_the_operators_own_folder_is_made_if_it_is_missing(conf: Conf, shared: Shared) -> None:
+    start(conf(**METRICS, **{VARIABLE: "some/where"}))
+    assert Path("some/where").is_dir()
+
+
+def test_a_folder_that_cannot_be_made_ends_the_start(conf: Conf, shared: Shared) -> None:
+    Path("file").touch()
+    line = fault_of_start(conf, **METRICS, **{VARIABLE: "file/below"})
+    assert line == (
+        "PROMETHEUS_MULTIPROC_DIR is file/below, which cannot be made or cleared: Not a directory;"
+        " it must be a folder for these metrics alone"
+    )
+
+
+def test_a_master_that_takes_anothers_place_leaves_its_files(
+    conf: Conf, shared: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GUNICORN_PID", "1")
+    Path("own").mkdir()
+    theirs = Path("own/counter_1.db")
+    theirs.touch()
+    start(conf(**METRICS, **{VARIABLE: "own"}))
+    assert theirs.exists()
+
+
+def test_what_a_check_of_the_app_counts_is_not_counted(conf: Conf, shared: Shared) -> None:
+    """It is imported in a process that nobody tells from a worker."""
+    app = write_app(
+        "import os\nopen(f\"{os.environ['PROMETHEUS_MULTIPROC_DIR']}/counter_1.db\", 'w')\napp = print"
+    )
+    configuration, log = conf(**METRICS), Log()
+    start(configuration)
+    Path("config.env").write_text(f"GATEWAY_APP={app}")
+    configuration.on_reload(server(log))
+    assert (settings_at_start().app, log.errors) == (app, [])
+    assert list(Path(str(shared())).iterdir()) == []
+
+
+def test_of_a_worker_that_has_ended_its_counts_stay_and_its_state_goes(conf: Conf, shared: Shared) -> None:
+    configuration = conf(**METRICS)
+    start(configuration)
+    folder = Path(str(shared()))
+    files = {folder / name for name in ("counter_77.db", "gauge_livemax_77.db", "gauge_livemin_78.db")}
+    for file in files:
+        file.touch()
+    configuration.child_exit(None, SimpleNamespace(pid=77))
+    assert {file.name for file in folder.iterdir()} == {"counter_77.db", "gauge_livemin_78.db"}
+
+
+def test_the_folder_goes_with_the_master_alone(conf: Conf, shared: Shared) -> None:
+    configuration = conf(**METRICS)
+    start(configuration)
+    folder = Path(str(shared()))
+    child = os.fork()
+    if child == 0:
+        configuration._metrics._remove()
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert folder.is_dir()
+    configuration._metrics._remove()
+    assert not folder.exists()

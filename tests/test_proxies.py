@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gateway.proxies import LONGEST_CHAIN, TrustedProxies, parse_networks, throttled_as
+from gateway.proxies import LONGEST_CHAIN, Networks, TrustedProxies, parse_networks, throttled_as
 
 PROXIES = TrustedProxies(["10.0.0.0/8", "2001:db8:1::/48"])
 PROXY = "10.0.0.1"
@@ -349,3 +349,23 @@ def test_what_a_client_sends_to_a_trusted_proxy_changes_nothing(sent: str, stran
 )
 def test_nor_does_it_behind_more_of_them(sent: str, stranger: str, hops: list[str]) -> None:
     assert PROXIES.client(asked(PROXY, ", ".join([sent, stranger, *hops]))) == stranger
+
+
+# Networks
+
+
+@pytest.mark.parametrize(
+    ("networks", "client", "is_in"),
+    [
+        (["192.0.2.0/24"], "192.0.2.1", True),
+        (["192.0.2.0/24"], "192.0.3.1", False),
+        (["2001:db8::/32"], "2001:db8::1", True),
+        (["0.0.0.0/0", "::/0"], "unix", False),
+        (["unix"], "unix", True),
+        (["unix"], "192.0.2.1", False),
+        (["0.0.0.0/0", "::/0", "unix"], "what a server calls it", False),
+        ([], "192.0.2.1", False),
+    ],
+)
+def test_a_client_is_in_a_network(networks: list[str], client: str, is_in: bool) -> None:
+    assert (client in Networks(networks)) is is_in

@@ -29,8 +29,8 @@ SOURCES = (
 )
 IMPORT_ALL = """\
 import importlib, pkgutil, gateway
-OF_EXTRAS = {"passwords", "users", "stores.redis", "connections", "upstream"}
-OF_OTHERS = {"flask", "testing.webtest", "testing.flask", "testing.django", "testing.plugin"}
+OF_EXTRAS = {"passwords", "users", "stores.redis", "connections", "upstream", "metrics"}
+OF_OTHERS = {"flask", "traces", "testing.webtest", "testing.flask", "testing.django", "testing.plugin"}
 for module in pkgutil.walk_packages(gateway.__path__, "gateway."):
     if module.name.removeprefix("gateway.") not in OF_EXTRAS | OF_OTHERS:
         importlib.import_module(module.name)
@@ -139,7 +139,8 @@ def test_every_module_imports_with_the_extra(tmp_path: Path, bare_server: Bare) 
 
 
 @pytest.mark.parametrize(
-    ("extra", "module"), [("redis", "stores.redis"), ("users", "users"), ("users", "passwords")]
+    ("extra", "module"),
+    [("metrics", "metrics"), ("redis", "stores.redis"), ("users", "users"), ("users", "passwords")],
 )
 def test_a_module_of_an_extra_imports_with_it(tmp_path: Path, wheel: Path, extra: str, module: str) -> None:
     with_extra = installed(tmp_path, wheel, extra)

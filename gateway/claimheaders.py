@@ -60,11 +60,14 @@ def _value(claim: str, content: object) -> str:
 
 
 def _joined(claim: str, items: list[Any]) -> str:
-    """Return the items between commas, or as JSON where one is no plain value."""
+    """Return the items between commas, or as JSON where one is no plain value.
+
+    An empty one is refused: who reads a list leaves it out (RFC 9110 section 5.6.1.2).
+    """
     if not all(isinstance(item, _PLAIN) for item in items):
         return json.dumps(items)
     texts = [_text(item) for item in items]
-    if any("," in text or text != text.strip() for text in texts):
+    if any(not text or "," in text or text != text.strip() for text in texts):
         raise InvalidClaimsError(f"{claim} is to be a header, and an item of it would be read as another")
     return ",".join(texts)
 

@@ -194,9 +194,9 @@ def _names(issuers: Iterable[str | None]) -> str:
 
 
 def _taken_headers(policy: PolicyFile, values: Mapping[str, Any]) -> Iterator[str]:
-    for name, _ in policy.headers:
+    for (name, _), place in zip(policy.headers, policy.header_places, strict=True):
         if fold(name) == fold(values["token_header"]):
-            yield f"[headers] names {name!r}, which is GATEWAY_TOKEN_HEADER; it must be another"
+            yield f"{place}: {name!r} is GATEWAY_TOKEN_HEADER; it must be another"
 
 
 def _is_ours(values: Mapping[str, Any]) -> bool:

@@ -30,11 +30,15 @@ _APP = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _PREFIX = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _UID_PREFIX = re.compile(UID_CHARACTER + "{0,100}")
 _VISIBLE = re.compile(r"[!-~]+")
-_ORIGIN = re.compile(
-    r"(?P<scheme>https?)://(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(?::(?P<port>[1-9][0-9]{0,4}))?"
-)
-_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Z]+")  # RFC 9110 section 9.1, less what no server lets through
+_HOST = r"(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?|\[[0-9a-f:.]+\])"
+_ORIGIN = re.compile(rf"(?P<scheme>https?)://{_HOST}(?::(?P<port>[1-9][0-9]{{0,4}}))?")
+# Without what some clients would read as the end of the host, as a backslash.
+_AUTHORITY = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?", re.IGNORECASE | re.ASCII)
+# Fewer than RFC 9110 section 9.1 has: what is no method, as * or GET|POST, would be a route for no request.
+_METHOD = re.compile(r"[A-Z][A-Z0-9]*([_-][A-Z0-9]+)*")
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3
+# By which frameworks mark a part of a path that is not fixed: here it would be a path that nobody asks for.
+_PLACEHOLDER = frozenset("{}<>?#")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _HIGHEST_PORT = 65535
 _FLAGS = {"true": True, "1": True, "yes": True, "on": True}
@@ -160,7 +164,7 @@ def _is_origin(value: str) -> bool:
 def _is_upstream(value: str) -> bool:
     try:
         parts = urlsplit(value)
-        named = parts.hostname and parts.port != 0 and "@" not in parts.netloc
+        named = _AUTHORITY.fullmatch(parts.netloc) and parts.port != 0
     except ValueError:
         return False
     plain = parts.scheme in ("http", "https") and not ("?" in value or "#" in value)
@@ -199,7 +203,7 @@ def _is_pattern(value: str) -> bool:
         paths.Pattern.parse(value)
     except ValueError:
         return False
-    return True
+    return not _PLACEHOLDER.intersection(value)
 
 
 def some(must: str, accepts: Callable[[str], object]) -> Kind:
@@ -294,7 +298,8 @@ ALGORITHM = one_of(*keys.SYMMETRIC, *keys.ASYMMETRIC)
 ALGORITHMS = some(f"a list of some of {', '.join(keys.ASYMMETRIC)}", keys.ASYMMETRIC.__contains__)
 PATTERN = text(
     "a path such as /reports, where a segment * stands for any one and /* at its end for all below; it begins"
-    " with / and holds no other *, no //, no . or .. segment, no \\, ;, % or control character",
+    " with / and holds no other *, no //, no . or .. segment, and none of { } < > ? # \\ ; % and control"
+    " characters",
     _is_pattern,
 )
 METHODS = some('a list of methods in capitals, such as ["GET", "POST"]', _METHOD.fullmatch)

@@ -7,17 +7,34 @@ from dataclasses import dataclass
 from typing import Self
 from urllib.parse import unquote_to_bytes
 
-_ODD = re.compile(r"//|/\.\.?(?:/|\Z)|[\\;%\x00-\x1f\x7f]")
+_DOTS = re.compile(r"/\.\.?(?:/|\Z)")
+_ODD = re.compile(r"[\\;%\x00-\x1f\x7f]")
 ANY = "*"
 
 
 def is_normal(path: str) -> bool:
     r"""Tell whether a decoded path can be read in one way only.
 
-    It starts with `/` and holds no `//`, no `.` or `..` segment, no `\`, `;`, `%` and no control
-    character: each of these is something that an application may fold into another path.
+    It starts with `/`, is UTF-8 and holds no `//`, no `.` or `..` segment, no `\`, `;`, `%` and no control
+    character: each of these is something that an application may fold into another path. Bytes that are not
+    UTF-8 some drop, so that to them `/ad\xffmin` is `/admin`.
     """
-    return path.startswith("/") and _ODD.search(path) is None
+    return (
+        path.startswith("/")
+        and "//" not in path
+        and ("/." not in path or _DOTS.search(path) is None)
+        and _ODD.search(path) is None
+        and (path.isascii() or _is_utf8(path))
+    )
+
+
+def _is_utf8(path: str) -> bool:
+    """Tell whether a path is UTF-8, of which each character stands for a byte (PEP 3333)."""
+    try:
+        path.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return False
+    return True
 
 
 def decoded(target: str) -> str:

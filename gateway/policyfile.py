@@ -120,12 +120,14 @@ _ASKING = ("scopes", "any_scope", "claims", "issuers")
 class PolicyFile:
     """What a policy file says; `routes` is None where it says nothing of them.
 
-    `headers` are the claims that become headers, by the names of these.
+    `headers` are the claims that become headers, by the names of these, and `header_places` are where they
+    stand.
     """
 
     issuers: tuple[IssuerRules, ...] = ()
     routes: tuple[RouteRules, ...] | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    header_places: tuple[Place, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
 
 def read_policy(path: Path) -> PolicyFile:
@@ -177,7 +179,9 @@ class _Reader:
     def policy(self, document: dict[str, Any]) -> PolicyFile:
         self._refuse_unknown(document, {_ISSUERS, _SHARED_UIDS, _ROUTES, _HEADERS}, (), "the policy file")
         routes = self._routes(document) if _ROUTES in document else None
-        return PolicyFile(self._issuers(document), routes, self._headers(document))
+        named = self._headers(document)
+        places = tuple(self._place((_HEADERS, name)) for name, _ in named)
+        return PolicyFile(self._issuers(document), routes, named, places)
 
     def _issuers(self, document: dict[str, Any]) -> tuple[IssuerRules, ...]:
         shared = document.get(_SHARED_UIDS, False)
@@ -239,7 +243,9 @@ class _Reader:
         """Return the values of one table by keyword, and where it stands."""
         self._refuse_unknown(members, {row.keyword for row in rows}, where, whose)
         values, faults = checked(rows, members)
-        for fault in faults or _misused(members, rows):
+        told = {fault.variable for fault in faults}
+        faults += [fault for fault in _misused(members, rows) if fault.variable not in told]
+        for fault in faults:
             self._fault((*where, fault.variable) if fault.variable in members else where, fault.line)
         return values, self._place(where)
 

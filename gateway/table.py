@@ -10,7 +10,8 @@ from typing import Any
 from gateway.kinds import Kind
 
 _SHOWN = 80  # characters of a refused value
-_USERINFO = re.compile(r"//[^/\s]*@")  # RFC 3986 section 3.2.1
+# RFC 3986 section 3.2.1, also where the slashes before it were forgotten.
+_USERINFO = re.compile(r"(?<=//)[^/\s]*@|[^/\s'\"]+:[^/\s'\"]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,5 +127,5 @@ def shown(value: Any) -> str:
         text = repr(value)
     except ValueError:  # a number of more digits than Python writes
         text = f"a {type(value).__name__} beyond all bounds"
-    text = _USERINFO.sub("//…@", text)
+    text = _USERINFO.sub("…@", text)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

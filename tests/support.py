@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -104,6 +105,11 @@ class Guarded:
         """Send a request with these headers alone."""
         return self.client.request(path, method=method, headers=dict(headers or {}), expect_errors=True)
 
+    def hand_on(self, path: str, environ: Mapping[str, str], method: str = "GET") -> webtest.TestResponse:
+        """Send a request of which a server hands on these keys."""
+        request = webtest.TestRequest.blank(path, dict(environ), method=method)
+        return self.client.request(request, expect_errors=True)
+
     @property
     def seen(self) -> WSGIEnvironment:
         """The environ of the one call that reached the app."""
@@ -115,3 +121,10 @@ class Guarded:
         """How many requests reached the app."""
         assert isinstance(self.app, Recorder)
         return len(self.app.calls)
+
+
+def by_policy(folder: Path, policy: str, app: WSGIApplication | None = None, **options: Any) -> Guarded:
+    """An app behind the gateway, by a policy file of this text."""
+    path = folder / "policy.toml"
+    path.write_text(policy, encoding="utf-8")
+    return Guarded(app, policy_file=path, **options)

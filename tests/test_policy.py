@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway.paths import Pattern
 from gateway.policy import MALFORMED, UNKNOWN, Demands, Policy, Route, policy_of, unreachable
 from gateway.policyfile import RouteRules
-from tests.test_paths import ODD
+from tests.test_paths import NOT_UTF8, ODD
 
 
 def rules(path: str, **asked: Any) -> RouteRules:
@@ -63,6 +63,7 @@ class TestPublicPaths:
             ("/static/%2e%2e/x", False),
             ("/static/..", False),
             ("/static/x\x00", False),
+            ("/static/\xff", False),
             ("/", False),
             ("", False),
         ],
@@ -92,7 +93,7 @@ class TestPublicPaths:
 
 
 class TestFinding:
-    @pytest.mark.parametrize("path", ODD)
+    @pytest.mark.parametrize("path", [*ODD, *NOT_UTF8])
     def test_with_routes_a_path_that_can_be_read_in_two_ways_is_refused(self, path: str) -> None:
         assert table(rules("/*", access="public")).find("GET", path) is MALFORMED
 

@@ -65,11 +65,18 @@ def test_no_string_that_is_like_a_token_passes(token: str) -> None:
     assert guarded.reached == 0
 
 
+def is_utf8(path: str) -> bool:
+    raw = path.encode("latin-1")
+    return raw.decode("utf-8", "ignore").encode() == raw
+
+
 @given(
     st.text(alphabet=st.characters(max_codepoint=255), max_size=30).map("/public/".__add__) | header_values
 )
 @example("/public/..")
 @example("/public//x")
+@example("/public/\xff")
+@example("/public/\xc3\xa9")
 @example("/auth/{x}")
 @example("/auth/<x>")
 def test_only_normal_paths_below_a_public_prefix_pass_without_credentials(path: str) -> None:
@@ -77,7 +84,7 @@ def test_only_normal_paths_below_a_public_prefix_pass_without_credentials(path: 
     assert ask(guarded, path) in STATUSES
     segments = path.split("/")[1:]
     odd = {".", ".."}.intersection(segments) or "" in segments[:-1] or set(path) & set("\\;%\x7f")
-    if not path.startswith("/public/") or odd or min(path) < " ":
+    if not path.startswith("/public/") or odd or min(path) < " " or not is_utf8(path):
         assert guarded.reached == 0
     else:
         assert guarded.reached == 1

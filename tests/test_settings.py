@@ -213,6 +213,38 @@ def test_a_whole_number_is_read_from_ascii_digits(name: str, text: str) -> None:
         ("GATEWAY_PUBLIC_PATHS", "/,/*", ("/", "/*")),
         ("GATEWAY_PUBLIC_PATHS", "/a b,/café", ("/a b", "/café")),
         ("GATEWAY_PUBLIC_PATHS", " , ", ()),
+        *(
+            ("GATEWAY_UPSTREAM", address, address)
+            for address in (
+                *("http://127.0.0.1:9000", "https://app.internal", "http://app_1/base", "http://h:1/a/b/"),
+                *("http://[::1]:9000", "HTTP://HOST:65535/", "http://app.svc.cluster.local.:8080"),
+            )
+        ),
+        *(
+            ("GATEWAY_UPSTREAM_TIMEOUT_SEC", text, value)
+            for text, value in {"0.01": 0.01, "5": 5.0, "30.5": 30.5, "86400": 86400.0}.items()
+        ),
+        *(
+            ("GATEWAY_CORS_ORIGINS", origin, (origin,))
+            for origin in (
+                *(
+                    "https://app.example",
+                    "http://localhost:3000",
+                    "http://127.0.0.1:8080",
+                    "http://[::1]:3000",
+                ),
+                *("https://app.example:80", "http://app.example:443", "https://xn--bcher-kva.example"),
+            )
+        ),
+        (
+            "GATEWAY_CORS_ORIGINS",
+            " https://a.example ,, http://b.example:81 ,",
+            ("https://a.example", "http://b.example:81"),
+        ),
+        ("GATEWAY_CORS_ORIGINS", " , ", ()),
+        ("GATEWAY_METRICS_FROM", "10.0.0.0/8, ::1 ,unix,", ("10.0.0.0/8", "::1/128", "unix")),
+        ("GATEWAY_METRICS_FROM", " , ", ()),
+        *(("GATEWAY_LOG_FORMAT", text, text) for text in ("json", "console", "off")),
         *(("GATEWAY_ALGORITHM", alg, alg) for alg in SYMMETRIC),
         ("GATEWAY_PREVIOUS_KEYS", "k" * 32, (b"k" * 32,)),
         ("GATEWAY_PREVIOUS_KEYS", f" {'k' * 32} ,, {'é' * 16},", (b"k" * 32, "é".encode() * 16)),
@@ -247,6 +279,14 @@ def test_a_text_is_read_from_the_environment(name: str, text: str, value: object
         ("previous_keys", [], ()),
         ("key_dir", "", None),
         ("policy_file", "", None),
+        ("upstream", "", None),
+        ("upstream_timeout_sec", 2, 2.0),
+        ("upstream_timeout_sec", None, 30.0),
+        ("cors_origins", ["https://a.example"], ("https://a.example",)),
+        ("cors_origins", ("https://a.example", ""), ("https://a.example",)),
+        ("cors_origins", [], ()),
+        ("metrics_from", ["10.0.0.1", "unix"], ("10.0.0.1/32", "unix")),
+        ("log_format", "", "off"),
     ],
 )
 def test_a_keyword_takes_the_value_or_its_text(name: str, value: object, kept: object) -> None:
@@ -340,6 +380,72 @@ REFUSED = {
         "HS256, HS384, HS512, RS256, PS256, ES256 or EdDSA",
         ["none", "hs256", "HS256 ", "HS128", "RS512", "ES384", "ES256K", "Ed25519", "HS256,RS256"],
     ),
+    "GATEWAY_UPSTREAM": (
+        "an http:// or https:// address, such as http://127.0.0.1:9000 or http://host:port/base, without ",
+        [
+            *("127.0.0.1:9000", "host", "//host", "ftp://host", "http:host", "http://", "http:///base"),
+            *("http://:80", "http://h:", "http://h:0", "http://h:65536", "http://h:+80", "http://h:80:80"),
+            *(
+                "http://h?",
+                "http://h/?a=b",
+                "http://h#",
+                "http://h/#a",
+                "http://h/a b",
+                "http://hé",
+                "http://h/é",
+            ),
+            *("http://h//", "http://h/../a", "http://h/%61", "http://h/a;b", "http://h\\a", "http://h,i"),
+            *(
+                "http://h|i",
+                "http://h..i",
+                "http://[::1",
+                "http://[x]",
+                "http://[::1]x",
+                " http://h",
+                "http://h\n",
+            ),
+        ],
+    ),
+    "GATEWAY_UPSTREAM_TIMEOUT_SEC": (
+        "a number of seconds from 0.01 to 86400",
+        ["0", "0.001", "86401", "-1", "1e3", "inf", "nan", "1,5", ".5", "5.", "soon", " 5"],
+    ),
+    "GATEWAY_CORS_ORIGINS": (
+        "origins as browsers write them, such as https://app.example.org or http://localhost:3000, in lower",
+        [
+            *(
+                "*",
+                "null",
+                "app.example",
+                "https://app.example/",
+                "https://app.example/a",
+                "HTTPS://app.example",
+            ),
+            *(
+                "https://App.example",
+                "https://app.example:443",
+                "http://app.example:80",
+                "https://app.example:0",
+            ),
+            *(
+                "https://app.example:65536",
+                "https://app.example:0443",
+                "https://*.app.example",
+                "ftp://app.example",
+            ),
+            *(
+                "https://a.example https://b.example",
+                "https://a.example;https://b.example",
+                "https://é.example",
+            ),
+            *("https://a.example,*", "https://a..example", "https://"),
+        ],
+    ),
+    "GATEWAY_METRICS_FROM": (
+        "networks such as 10.0.0.0/8 or 2001:db8::/32, addresses, or unix, separated by commas",
+        ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.*", "*", "UNIX", "10.0.0.1;10.0.0.2", "::1%lo"],
+    ),
+    "GATEWAY_LOG_FORMAT": ("json, console or off", ["JSON", "text", "on", "true", "json "]),
 }
 
 
@@ -348,7 +454,9 @@ REFUSED = {
     [(name, must, text) for name, (must, texts) in REFUSED.items() for text in texts],
 )
 def test_a_text_of_the_wrong_kind_is_refused(name: str, must: str, text: str) -> None:
-    assert fault_of(lambda: read({name: text})).startswith(f"{name} is {text!r}; it must be {must}")
+    fault = fault_of(lambda: read({name: text}))
+    assert fault.startswith(f"{name} is {text!r}")
+    assert f"; it must be {must}" in fault
 
 
 @pytest.mark.parametrize(
@@ -399,6 +507,17 @@ def test_a_public_path_that_could_be_read_in_two_ways_stops_the_start(entry: str
         ("policy_file", ["policy.toml"]),
         ("token_cache_size", 1.5),
         ("key_activation_sec", False),
+        ("upstream", 9000),
+        ("upstream", ["http://h"]),
+        ("upstream_timeout_sec", True),
+        ("upstream_timeout_sec", float("nan")),
+        ("upstream_timeout_sec", [30]),
+        ("cors_origins", 3),
+        ("cors_origins", [3]),
+        ("cors_origins", {"https://a.example": True}),
+        ("metrics_from", 10),
+        ("metrics_from", [10]),
+        ("log_format", True),
     ],
 )
 def test_a_keyword_of_the_wrong_type_is_refused(name: str, value: object) -> None:
@@ -441,6 +560,30 @@ def test_an_odd_character_is_shown_escaped() -> None:
 )
 def test_two_settings_that_contradict_each_other_are_refused(given: dict[str, int], line: str) -> None:
     assert fault_of(lambda: made(**given)) == line
+
+
+def test_there_is_one_thing_to_stand_in_front_of() -> None:
+    fault = fault_of(lambda: made(upstream="http://127.0.0.1:9000", app="myapp:app"))
+    assert fault == "GATEWAY_UPSTREAM is set, and GATEWAY_APP as well; it must be one of the two"
+
+
+@pytest.mark.parametrize(
+    ("extra", "given"),
+    [("upstream", {"upstream": "http://127.0.0.1:9000"}), ("metrics", {"metrics_from": ["unix"]})],
+)
+def test_what_needs_an_extra_says_so_where_that_is_missing(
+    extra: str, given: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.extras.is_installed", lambda name: name != extra)
+    (variable,) = (f"GATEWAY_{name.upper()}" for name in given)
+    fault = fault_of(lambda: made(**given))
+    assert fault == f"{variable} needs the extra {extra}: pip install 'wsgi-auth-gateway[{extra}]'"
+
+
+def test_a_password_in_the_upstreams_address_is_refused_and_not_shown() -> None:
+    fault = fault_of(lambda: made(upstream="http://user:hunter2@host"))
+    assert "hunter2" not in fault
+    assert "without a user" in fault
 
 
 def test_both_may_be_as_long_as_the_lifetime() -> None:

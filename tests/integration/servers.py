@@ -22,13 +22,14 @@ T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 GUNICORN = SCRIPTS / "gunicorn"
+WAITRESS = SCRIPTS / "waitress-serve"
 SHIPPED = ("-c", "python:gateway.gunicorn_conf", "gateway.wsgi:application")
 ANY_PORT = ("-b", "127.0.0.1:0")
 UNIX_SOCKET = "gateway.sock"  # in the server's folder, where one is bound
 DEADLINE = 30  # seconds, for what takes one
 
 _KEPT = re.compile(r"PATH|LD_LIBRARY_PATH|COVERAGE_.*")
-_LISTENING = re.compile(r"Listening at: http://127\.0\.0\.1:([0-9]+)")
+_LISTENING = re.compile(r"(?:Listening at:|Serving on) http://127\.0\.0\.1:([0-9]+)")
 
 
 def environment(**variables: str) -> dict[str, str]:

@@ -28,6 +28,7 @@ from gateway.envfile import EnvFileError, blanked, read_text, shown
 from gateway.errors import ConfigError, GatewayError
 from gateway.importing import in_one_line
 from gateway.keys import SYMMETRIC
+from gateway.loading import as_served
 from gateway.settings import TABLE, Settings, faults_of
 from gateway.sources import CONFIG_FILE, CONFIG_VARIABLE, Found
 from gateway.startup import doubts_about_state, doubts_about_users, faults_of_sharing
@@ -169,6 +170,7 @@ def check(location: str | None) -> None:
         *_exposed_file(found),
         *_unused_secrets(settings),
         *_movable_path(location),
+        *_public_for_proxies(settings),
         *doubts_about_state(settings),
         *doubts_about_users(settings),
     ]
@@ -211,6 +213,16 @@ def _movable_path(location: str | None) -> Iterator[str]:
         yield (
             f"{source} leaves forwarder_headers at {left!r}, by which a client header may move SCRIPT_NAME"
             ' and PATH_INFO; set forwarder_headers = ""'
+        )
+
+
+def _public_for_proxies(settings: Settings) -> Iterator[str]:
+    """Warn of paths that the demo makes public, and so, for a proxy that asks, in the app behind it too."""
+    if settings.trusted_proxies and as_served(settings) is not settings:
+        yield (
+            "GATEWAY_APP is not set, so that the demo's public paths are public for the proxies as well that"
+            " ask at GET /auth/verify; for a gateway that answers them alone, set it to"
+            " gateway.forwardauth:nothing"
         )
 
 

@@ -14,13 +14,16 @@ from gateway.headers import UID_KEY
 from gateway.identity import Identity
 from gateway.paths import decoded
 from gateway.proxies import TrustedProxies
-from gateway.rejections import FORWARD, NOT_FORWARDED, Rejection
+from gateway.rejections import FORWARD, NOT_FORWARDED, NOT_FOUND, Rejection
 from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
 from gateway.watch import Watch
 
 RENEWED = "X-Renewed-Token"
+# The app of a gateway that answers proxies alone: GATEWAY_APP=gateway.forwardauth:nothing. The demo has
+# public paths, which would be public in the app behind the proxy too.
+nothing = NOT_FOUND
 # Under which a proxy says what it was asked: all write one pair of them.
 _FORWARDED = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_FORWARDED_URI")
 _ORIGINAL = ("HTTP_X_ORIGINAL_METHOD", "HTTP_X_ORIGINAL_URI")

@@ -897,3 +897,13 @@ def test_explain_knows_the_public_paths_of_the_demo_where_that_is_served(
 
 def test_explain_prints_no_control_characters() -> None:
     assert "\x1b" not in run("explain", "GET", "/%1b[31m").stdout
+
+
+# gateway check, for a gateway that proxies ask
+
+
+def test_check_warns_of_the_demos_public_paths_where_proxies_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GATEWAY_TRUSTED_PROXIES", "127.0.0.1")
+    assert "the demo's public paths are public for the proxies as well" in run("check").stderr
+    monkeypatch.setenv("GATEWAY_APP", "gateway.forwardauth:nothing")
+    assert run("check").stderr == ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -12,7 +12,7 @@ from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 
-from gateway import jws
+from gateway import jws, openapi
 from gateway.breaker import sharing
 from gateway.crossorigin import CrossOrigin, is_preflight
 from gateway.errors import StateUnavailableError
@@ -29,8 +29,10 @@ from gateway.rejections import (
     MALFORMED_BODY,
     NOT_FOUND,
     NOT_REVOCABLE,
+    PRECONDITION_FAILED,
     Rejection,
     method_not_allowed,
+    not_ready,
     rejections,
     status_line,
 )
@@ -78,7 +80,8 @@ class Endpoints:
         self._cross_origin = cross_origin
         self._kept = max(0, min(self.LONGEST_KEPT, settings.key_activation_sec - LAG_SEC))
         self._parts = {"state store": revocations, "users database": login}
-        rules = self._rules(settings, revocations, login) if prefix else ()
+        rules = tuple(self._rules(settings, revocations, login)) if prefix else ()
+        self._describe = cache(partial(_described, settings, rules))
         self._routes = Map(rules, merge_slashes=False).bind("gateway")
 
     def _rules(
@@ -88,6 +91,7 @@ class Endpoints:
         yield _rule(f"{prefix}/health", "GET", _health)
         yield _rule(f"{prefix}/ready", "GET", self._ready)
         yield _rule(f"{prefix}/verify", "GET", ForwardAuth(settings, self._tokens, self._watch, revocations))
+        yield _rule(f"{prefix}/openapi.json", "GET", self._openapi)
         if settings.signs and settings.algorithm in ASYMMETRIC:
             yield _rule(f"{prefix}/jwks.json", "GET", self._jwks)
         if revocations is not None:
@@ -129,13 +133,17 @@ class Endpoints:
         response = Response(body, mimetype="application/jwk-set+json")
         response.cache_control.public = True
         response.cache_control.max_age = self._kept
-        response.add_etag()
-        return response.make_conditional(environ)(environ, start_response)
+        return _conditional(response, environ)(environ, start_response)
+
+    def _openapi(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        response = Response(self._describe(), mimetype="application/json")
+        response.cache_control.no_cache = True  # it is another after a start with other settings
+        return _conditional(response, environ)(environ, start_response)
 
     def _ready(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         down = [name for name, part in self._parts.items() if part is not None and not part.is_up]
         down += [f"keys of {issuer}" for issuer in self._tokens.issuers_without_keys()]
-        answer = _not_ready(down) if down else _answer({"status": "ok"})
+        answer = not_ready(down) if down else _answer({"status": "ok"})
         return answer(environ, start_response)
 
     def _log_in(
@@ -229,11 +237,16 @@ def _answer(content: Mapping[str, Any]) -> Response:
     return Response(json.dumps(content), mimetype="application/json", headers=headers)
 
 
-def _not_ready(down: list[str]) -> Response:
-    response = _answer({"error": "Service Unavailable", "code": "not_ready", "down": down})
-    response.status = status_line(503)
-    response.headers["Retry-After"] = "5"
-    return response
+def _conditional(response: Response, environ: WSGIEnvironment) -> WSGIApplication:
+    """Return the answer to a request that may be conditional (RFC 9110 section 13.1)."""
+    response.add_etag()
+    response.make_conditional(environ)
+    return PRECONDITION_FAILED if response.status_code == PRECONDITION_FAILED.status else response
+
+
+def _described(settings: Settings, rules: Iterable[Rule]) -> str:
+    served = ((rule.rule, method) for rule in rules for method in (rule.methods or {"GET"}) - {"HEAD"})
+    return json.dumps(openapi.document(settings, served))
 
 
 def _health(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

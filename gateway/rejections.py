@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 REALM = "gateway"
@@ -111,6 +112,8 @@ RULES = (
         retry_after=2,
     ),
 )
+# Those that hang on which path is asked for, not on who asks.
+OF_ROUTES = ("malformed_path", "no_route", "insufficient_scope")
 
 
 class Rejection:
@@ -121,22 +124,36 @@ class Rejection:
         status: the HTTP status code.
         error: what was wrong, for people.
         headers: headers besides those of every rejection.
+        members: members of the object besides `error` and `code`.
     """
 
     __slots__ = ("_body", "_headers", "_status", "code", "error", "status")
 
-    def __init__(self, code: str, status: int, error: str, headers: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, code: str, status: int, error: str, headers: Iterable[tuple[str, str]] = (), **members: object
+    ) -> None:
         self.code = code
         self.status = status
         self.error = error
         self._status = status_line(status)
-        self._body = json.dumps({"error": error, "code": code}).encode("ascii")
+        self._body = json.dumps({"error": error, "code": code, **members}).encode("ascii")
         self._headers = (
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(self._body))),
             ("Cache-Control", "no-store"),
             *headers,
         )
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of every answer."""
+        return dict(self._headers)
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """The JSON object of every answer but those to `HEAD`."""
+        content: dict[str, Any] = json.loads(self._body)
+        return content
 
     def __repr__(self) -> str:
         return f"Rejection({self.code!r}, {self.status})"
@@ -188,6 +205,7 @@ NOT_FORWARDED = _made_ready(_NOT_FORWARDED)
 NOT_FOUND = Rejection("not_found", 404, "Not Found")
 _BAD_BODY = Rule("malformed_body", 400, "Bad Request", "invalid_request", "The body is no JSON object")
 MALFORMED_BODY = _made_ready(_BAD_BODY)
+PRECONDITION_FAILED = Rejection("precondition_failed", 412, "Precondition Failed")
 INVALID_BODY = Rejection("invalid_body", 422, "Unprocessable Content")
 BODY_TOO_LARGE = Rejection("body_too_large", 413, "Content Too Large")
 WRONG_LOGIN = _made_ready(Rule("wrong_login", 401, "Wrong uid or password", None, ""))
@@ -204,3 +222,19 @@ def too_many_attempts(wait: float) -> Rejection:
     """Return the rejection of a login that may be tried again after so many seconds."""
     retry_after = ("Retry-After", str(math.ceil(wait)))
     return Rejection("too_many_attempts", 429, "Too Many Requests", [retry_after])
+
+
+def not_ready(down: Iterable[str]) -> Rejection:
+    """Return the rejection of those who ask whether all parts are up, where these are not."""
+    retry_after = ("Retry-After", "5")
+    return Rejection("not_ready", 503, "Service Unavailable", [retry_after], down=list(down))
+
+
+def every_rejection(profile: str) -> dict[str, Rejection]:
+    """Return every rejection by its code, for a profile; of what is made at need, an example."""
+    of_endpoints = (
+        *(NOT_FOUND, NOT_FORWARDED, MALFORMED_BODY, PRECONDITION_FAILED, INVALID_BODY, BODY_TOO_LARGE),
+        *(WRONG_LOGIN, NOT_REVOCABLE, LOGIN_UNAVAILABLE),
+        *(method_not_allowed(["GET", "HEAD"]), too_many_attempts(60), not_ready(["state store"])),
+    )
+    return rejections(profile) | {rejection.code: rejection for rejection in of_endpoints}

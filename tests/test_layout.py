@@ -33,7 +33,7 @@ LAYERS = [
     *("passwords", "users", "directory", "throttle"),
     *("rejections", "responses", "claimheaders", "injection", "authentication", "login"),
     *("audit", "metrics", "traces", "watch"),
-    *("crossorigin", "forwardauth", "endpoints", "middleware", "flask"),
+    *("crossorigin", "forwardauth", "openapi", "endpoints", "middleware", "flask"),
     *("forwarding", "connections", "upstream"),
     *("__init__", "demo", "loading", "startup", "metricsfolder", "wsgi", "gunicorn_conf"),
     *("testing.clock", "testing.tokens", "testing.credentials", "testing.guarding"),

@@ -83,6 +83,14 @@ OURS: Final = (
 EXACT: Final = "a decision over 1,000 routes, exact paths"
 PREFIX: Final = "a decision over 1,000 routes, paths below a prefix that were not met lately"
 
+AUDITED: Final = "the audit log, as JSON to a file"
+
+EYES: Final = (
+    Case(AUDITED, "bench.ours:audited", ("json",), KNOWN),
+    Case("the audit log, for people", "bench.ours:audited", ("console",), KNOWN),
+    Case("metrics of one process", "bench.ours:guarded", ("known", {"metrics_from": ["127.0.0.1"]}), KNOWN),
+)
+
 DECISIONS: Final = (
     Case(EXACT, "bench.routes:decisions", ("/page{0}",)),
     Case(PREFIX, "bench.routes:decisions", ("/team{0}/files/{1}",)),
@@ -151,7 +159,7 @@ def _asking(live: int) -> tuple[Case, ...]:
 
 # What is timed together, by name.
 TABLES: Final[Mapping[str, tuple[Case, ...]]] = {
-    "single": (*OURS, *DECISIONS, *PYJWT, *PEERS),
+    "single": (*OURS, *EYES, *DECISIONS, *PYJWT, *PEERS),
     "many": tuple(case for count in COUNTS for case in _met(count)),
     "most": _met(MOST),
     "revocation": _asking(0),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import logging
 import secrets
 import shutil
 import sys
@@ -106,6 +107,12 @@ def guarded_rsa(options: Mapping[str, Any]) -> Timer:
     command = [str(Path(sys.executable).with_name("gateway")), "keys", "generate"]
     output(command, env=environ, cwd=folder)
     return _guarded(_KINDS["known"], Settings(algorithm="RS256", key_dir=str(folder), **options))
+
+
+def audited(log_format: str) -> Timer:
+    """Time requests with a known token, each of which is written to a file."""
+    logging.getLogger("gateway.audit").addHandler(logging.FileHandler(_folder() / "audit.log"))
+    return guarded("known", {"log_format": log_format})
 
 
 def met(options: Mapping[str, Any], count: int) -> Timer:

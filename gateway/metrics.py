@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import platform
+import struct
+import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
 from typing import Final
@@ -45,6 +48,8 @@ _SYNCED: Final = "gateway_state_store_sync_timestamp_seconds"
 _FAILED: Final = "gateway_state_store_failure_timestamp_seconds"
 _FETCHED: Final = "gateway_issuer_keys_fetched_timestamp_seconds"
 _METHODS: Final = ("GET", "HEAD")
+_TRIES: Final = 20  # at the folder of the processes' files
+_PAUSE_SEC: Final = 0.01
 
 _log = logging.getLogger("gateway")
 
@@ -113,11 +118,19 @@ class Families:
         found: Iterable[Metric] = own.values()
         if is_shared():
             # The app may have metrics of its own there.
-            collected = MultiProcessCollector(None).collect()  # type: ignore[no-untyped-call]
-            found = [family for family in collected if family.name in own]
+            found = [family for family in _collected() if family.name in own]
         for family in found:
             family.samples = [each for each in family.samples if not each.name.endswith("_created")]
             yield family
+
+
+def _collected() -> list[Metric]:
+    """Return what is in the folder; a file that a process has just made may be empty for a moment."""
+    for _ in range(_TRIES):
+        with suppress(struct.error):
+            return list(MultiProcessCollector(None).collect())  # type: ignore[no-untyped-call]
+        time.sleep(_PAUSE_SEC)
+    return list(MultiProcessCollector(None).collect())  # type: ignore[no-untyped-call]
 
 
 class _ByLabel(dict[str, Counter]):

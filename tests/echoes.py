@@ -12,11 +12,12 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import flask
 import werkzeug
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse, StreamingHttpResponse
 from django.template import engines
 from django.urls import path
 from django.views.decorators.csrf import csrf_protect
+
+from tests.django_projects import configured
 
 DEBUG = {"TESTING": True, "SECRET_KEY": "a secret of Flask's and Django's"}
 
@@ -119,9 +120,9 @@ urlpatterns = [
 
 
 @functools.cache
-def configure_django() -> None:
-    """Configure Django for this process, as it can be once."""
-    settings.configure(
+def django_settings() -> object:
+    """The settings of the app in Django, for `project`."""
+    return configured(
         ROOT_URLCONF=__name__,
         SECRET_KEY=DEBUG["SECRET_KEY"],
         ALLOWED_HOSTS=["*"],

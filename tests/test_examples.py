@@ -10,15 +10,14 @@ import shutil
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from wsgiref.types import WSGIApplication
 
 import pytest
 import webtest
-from django.conf import empty, settings
 
 from gateway import passwords
+from tests.django_projects import in_force, project
 from tests.integration.servers import ANY_PORT, ROOT, SCRIPTS, serving
 from tests.support import KEY, MINUTE, Clock
 from tests.test_passwords import CheapHasher
@@ -35,27 +34,16 @@ SPOOFED = {"X-Refreshed-Token": "evil", "uid": "evil", "Remote-User": "evil", "G
 RUN = re.compile(r"^    export (.+)\n    (gunicorn .+)$", re.MULTILINE)
 
 
-@contextmanager
-def project(configured: object) -> Iterator[None]:
-    """Have Django go by these settings for a while: other tests of this process have others."""
-    before = settings._wrapped
-    settings._wrapped = configured
-    try:
-        yield
-    finally:
-        settings._wrapped = before
-
-
 @functools.cache
 def app_of(example: str, folder: Path) -> tuple[WSGIApplication, object]:
     """Import an example, once, and return it with its settings of Django. `folder` holds no `config.env`."""
-    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), project(empty):
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings(), project():
         warnings.filterwarnings("ignore", ".*pkg_resources")  # which Pyramid uses
         patch.chdir(folder)
         for variable, value in SETTINGS.items():
             patch.setenv(variable, value)
         app: WSGIApplication = importlib.import_module(f"examples.{example}").app
-        return app, settings._wrapped
+        return app, in_force()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,11 +17,11 @@ import bottle
 import falcon
 import flask
 import pytest
-from django.conf import settings as django_settings
 from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, HttpResponse
 from django.urls import path as django_path
 
+from tests.django_projects import configured, project
 from tests.support import Guarded, by_policy
 
 with warnings.catch_warnings():
@@ -87,17 +87,28 @@ urlpatterns = [django_path("admin/", _admin), django_path("other/", _other)]
 
 
 @cache
-def django_app() -> WSGIApplication:
-    """Django, which sends on to the path with a slash at its end; configured once in a process."""
-    django_settings.configure(
+def django_settings() -> object:
+    """The settings of Django's app, for `project`."""
+    return configured(
         ROOT_URLCONF=__name__,
         ALLOWED_HOSTS=["*"],
         MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
         APPEND_SLASH=True,
         LOGGING_CONFIG=None,
     )
+
+
+@cache
+def django_app() -> WSGIApplication:
+    """Django, which sends on to the path with a slash at its end."""
     app: WSGIApplication = WSGIHandler()
     return app
+
+
+@pytest.fixture(autouse=True)
+def _django() -> Iterator[None]:
+    with project(django_settings()):
+        yield
 
 
 def bottle_app() -> WSGIApplication:

@@ -30,6 +30,7 @@ from gateway.testing import (
     werkzeug_client,
 )
 from tests import echoes
+from tests.django_projects import project
 from tests.support import KEY, NOW
 from tests.support import Clock as CreatorWithClock
 
@@ -90,10 +91,10 @@ KINDS = {
 def _django() -> Iterator[None]:
     from django.test.utils import setup_test_environment, teardown_test_environment  # noqa: PLC0415
 
-    echoes.configure_django()
-    setup_test_environment()
-    yield
-    teardown_test_environment()
+    with project(echoes.django_settings()):
+        setup_test_environment()
+        yield
+        teardown_test_environment()
 
 
 @pytest.fixture(params=KINDS)

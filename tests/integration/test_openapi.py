@@ -30,7 +30,7 @@ SETTINGS = {
 }
 CHECK = """\
 def check(uid, password):
-    return {} if len(password) > 3 else None
+    return {} if len(password) % 2 else None
 """
 # The same cases each time. A worker of sync's closes each connection, and so does who asks.
 CONFIG = {

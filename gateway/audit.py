@@ -138,10 +138,7 @@ class Audit:
         return self._client_of_peer(environ.get("REMOTE_ADDR") or "")
 
     def _log(self, fields: _Fields) -> None:
-        if (
-            _logger.disabled
-        ):  # by a logging configuration of the app's, which by default ends all it knows not
-            _logger.disabled = False
+        _logger.disabled = False  # as a logging configuration of the app's leaves all that it does not name
         if _logger.isEnabledFor(logging.INFO):
             # Without the search for who called, which takes as long as all the rest.
             line = self._written(fields)

@@ -136,7 +136,7 @@ def _users(values: dict[str, Any]) -> list[Fault]:
 
 
 def _missing(variable: str, extra: str) -> Fault:
-    return Fault(variable, f"{variable} needs the extra {extra}: pip install 'wsgi-auth-gateway[{extra}]'")
+    return Fault(variable, extras.needs(extra, variable))
 
 
 def _policy_faults(values: dict[str, Any]) -> list[Fault]:

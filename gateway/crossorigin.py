@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from werkzeug import Response
-
+from gateway.responses import without_body
 from gateway.settings import Settings
 
 _SENT = "Authorization, uid, Content-Type"
@@ -54,8 +53,5 @@ class CrossOrigin:
             "Access-Control-Allow-Methods": ", ".join(sorted(methods)),
             "Access-Control-Allow-Headers": _SENT,
             "Access-Control-Max-Age": str(_KEPT_SEC),
-            "Cache-Control": "no-store",
         }
-        response = Response(status="204 No Content", headers=headers)
-        del response.headers["Content-Type"]
-        return response
+        return without_body("204 No Content", headers.items())

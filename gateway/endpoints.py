@@ -34,8 +34,8 @@ from gateway.rejections import (
     method_not_allowed,
     not_ready,
     rejections,
-    status_line,
 )
+from gateway.responses import without_body
 from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
@@ -121,11 +121,10 @@ class Endpoints:
     def _without(self, allowed: Iterable[str], environ: WSGIEnvironment) -> WSGIApplication:
         """Return the answer to a method that is none of those of an endpoint: a preflight, or a wrong one."""
         cross_origin = self._cross_origin
-        if cross_origin is None or not is_preflight(environ["REQUEST_METHOD"], environ):
-            return method_not_allowed(allowed)
-        return (
-            cross_origin.preflight(allowed) if cross_origin.allows(environ) else method_not_allowed(allowed)
-        )
+        asks = is_preflight(environ["REQUEST_METHOD"], environ)
+        if asks and cross_origin is not None and cross_origin.allows(environ):
+            return cross_origin.preflight(allowed)
+        return method_not_allowed(allowed)
 
     def _jwks(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         body = json.dumps(self._tokens.public_keys())
@@ -197,9 +196,7 @@ class Endpoints:
         except StateUnavailableError as error:
             return self._rejections[error.code]
         self._watch.revoked(environ, identity, everything)
-        response = Response(status=status_line(204), headers={"Cache-Control": "no-store"})
-        del response.headers["Content-Type"]
-        return response
+        return without_body("204 No Content")
 
 
 def _rule(path: str, method: str, endpoint: WSGIApplication) -> Rule:

@@ -1,4 +1,4 @@
-"""What is installed only where a setting asks for it."""
+"""What is installed: this package, and what only a setting asks for."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 
 from gateway.errors import ConfigError
+
+_PACKAGE = "wsgi-auth-gateway"
 
 # The modules by which an extra is known to be there.
 _MODULES: Mapping[str, tuple[str, ...]] = {
@@ -22,11 +24,26 @@ def is_installed(extra: str) -> bool:
     return all(find_spec(module) is not None for module in _MODULES[extra])
 
 
+def needs(extra: str, what: str) -> str:
+    """Return the line that says that `what` needs an extra, and how it is installed."""
+    return f"{what} needs the extra {extra}: pip install '{_PACKAGE}[{extra}]'"
+
+
 def require(extra: str, what: str) -> None:
     """Check that an extra is installed, since `what` needs it.
 
     Raises:
-        ConfigError: it is not; the one line says how it is installed.
+        ConfigError: it is not; the one line is that of `needs`.
     """
     if not is_installed(extra):
-        raise ConfigError(f"{what} needs the extra {extra}: pip install 'wsgi-auth-gateway[{extra}]'")
+        raise ConfigError(needs(extra, what))
+
+
+def version() -> str:
+    """Return the version of this package, `unknown` where it runs from its sources."""
+    from importlib import metadata  # noqa: PLC0415 - slow, and no start needs it
+
+    try:
+        return metadata.version(_PACKAGE)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -10,11 +10,12 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from gateway.authentication import Anonymous, Authenticator
 from gateway.claimheaders import ClaimHeaders
 from gateway.crossorigin import is_preflight
-from gateway.headers import UID_KEY
+from gateway.headers import UID_KEY, is_legal
 from gateway.identity import Identity
 from gateway.paths import decoded
 from gateway.proxies import TrustedProxies
 from gateway.rejections import FORWARD, NOT_FORWARDED, NOT_FOUND, Rejection
+from gateway.responses import without_body
 from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
@@ -27,7 +28,6 @@ nothing = NOT_FOUND
 # Under which a proxy says what it was asked: all write one pair of them.
 _FORWARDED = ("HTTP_X_FORWARDED_METHOD", "HTTP_X_FORWARDED_URI")
 _ORIGINAL = ("HTTP_X_ORIGINAL_METHOD", "HTTP_X_ORIGINAL_URI")
-_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 9.1
 # As it stands in a request line. What was sent twice, servers join with a comma; a fragment is never sent.
 _TARGET = re.compile(r"(?!.*,(?:/|\Z))/[!\"$-~\x80-\xff]*")
 
@@ -87,7 +87,7 @@ class ForwardAuth:
         if len(present) != 1:
             return None
         method, target = (environ.get(key, "") for key in present[0])
-        if _METHOD.fullmatch(method) is None or _TARGET.fullmatch(target) is None:
+        if not is_legal(method) or _TARGET.fullmatch(target) is None:
             return None
         return Original(method, decoded(target))
 
@@ -102,9 +102,4 @@ class ForwardAuth:
 
 def _passing(headers: list[tuple[str, str]]) -> WSGIApplication:
     """Return the answer that lets a request pass, with these headers for the proxy to hand on."""
-
-    def passing(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        start_response("200 OK", [*headers, ("Content-Length", "0"), ("Cache-Control", "no-store")])
-        return []
-
-    return passing
+    return without_body("200 OK", [*headers, ("Content-Length", "0")])

@@ -36,7 +36,7 @@ _ORIGIN = re.compile(rf"(?P<scheme>https?)://{_HOST}(?::(?P<port>[1-9][0-9]{{0,4
 _AUTHORITY = re.compile(rf"{_HOST}(?::[0-9]{{1,5}})?", re.IGNORECASE | re.ASCII)
 # Fewer than RFC 9110 section 9.1 has: what is no method, as * or GET|POST, would be a route for no request.
 _METHOD = re.compile(r"[A-Z][A-Z0-9]*([_-][A-Z0-9]+)*")
-_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3
+_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3: a scope-token
 # By which frameworks mark a part of a path that is not fixed: here it would be a path that nobody asks for.
 _PLACEHOLDER = frozenset("{}<>?#")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -109,14 +109,19 @@ def _parse_flag(value: Any) -> bool:
     return value
 
 
-def _parse_public_paths(value: Any) -> tuple[str, ...]:
+def _parse_texts(value: Any) -> tuple[str, ...]:
+    """Read texts between commas, or given one by one; spaces around them and empty ones do not count."""
     items = value.split(",") if isinstance(value, str) else value
     if not isinstance(items, list | tuple | set | frozenset):
         raise ValueError
     if not all(isinstance(item, str) for item in items):
         raise ValueError
     stripped = (item.strip(" ") for item in items)
-    entries = tuple(entry for entry in stripped if entry)
+    return tuple(item for item in stripped if item)
+
+
+def _parse_public_paths(value: Any) -> tuple[str, ...]:
+    entries = _parse_texts(value)
     for entry in entries:
         if paths.ANY in paths.Pattern.parse(entry).segments:
             raise ValueError(f"{entry!r} is no such path")
@@ -144,10 +149,7 @@ def _parse_secrets(value: Any) -> tuple[bytes, ...]:
 
 
 def _parse_origins(value: Any) -> tuple[str, ...]:
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-        raise ValueError
-    origins = tuple(item for item in (item.strip(" ") for item in items) if item)
+    origins = _parse_texts(value)
     if not all(map(_is_origin, origins)):
         raise ValueError
     return origins
@@ -172,11 +174,7 @@ def _is_upstream(value: str) -> bool:
 
 
 def _parse_networks(value: Any) -> tuple[str, ...]:
-    items = value.split(",") if isinstance(value, str) else value
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) for item in items):
-        raise ValueError
-    stripped = (item.strip(" ") for item in items)
-    return proxies.parse_networks(item for item in stripped if item)
+    return proxies.parse_networks(_parse_texts(value))
 
 
 def _parse_login(value: Any) -> Any:
@@ -217,6 +215,11 @@ def some(must: str, accepts: Callable[[str], object]) -> Kind:
         return tuple(value)
 
     return Kind(must, parse)
+
+
+def is_scope(value: str) -> bool:
+    """Tell whether it is the name of one scope."""
+    return _SCOPE.fullmatch(value) is not None
 
 
 def _parse_claims(value: Any) -> tuple[tuple[str, Any], ...]:
@@ -304,7 +307,7 @@ PATTERN = text(
 )
 METHODS = some('a list of methods in capitals, such as ["GET", "POST"]', _METHOD.fullmatch)
 ACCESS = one_of("public", "optional", "protected")
-SCOPES = some('a list of scopes, such as ["reports:read"], without spaces, " and \\', _SCOPE.fullmatch)
+SCOPES = some('a list of scopes, such as ["reports:read"], without spaces, " and \\', is_scope)
 CLAIMS = Kind('claims and what each must be or hold, such as { role = "admin" }', _parse_claims)
 ISSUERS = some('a list of issuers by their names, "" for us', lambda _: True)
 KEY_ADDRESS = text(

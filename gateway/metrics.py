@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import cache
-from importlib import metadata
 from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -23,6 +22,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from werkzeug import Response
 
+from gateway import extras
 from gateway.events import ACCEPTED, ALL, ANONYMOUS, SESSION, KeysTaken, LoginTried, Revoked, Verdict
 from gateway.proxies import Networks, TrustedProxies
 from gateway.rejections import LOGIN_UNAVAILABLE, NOT_FOUND, RULES, WRONG_LOGIN, method_not_allowed
@@ -281,10 +281,6 @@ def _complain() -> None:
 
 @cache
 def _build_info() -> Metric:
-    try:
-        version = metadata.version("wsgi-auth-gateway")
-    except metadata.PackageNotFoundError:  # it is run from its sources
-        version = "unknown"
     family = GaugeMetricFamily("gateway_build_info", "What runs here.", labels=["version", "python"])
-    family.add_metric([version, platform.python_version()], 1)
+    family.add_metric([extras.version(), platform.python_version()], 1)
     return family

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from gateway import extras
 from gateway.forwardauth import RENEWED
 from gateway.rejections import FORWARD, OF_ROUTES, REALM, RULES, Rejection, every_rejection, status_line
 from gateway.settings import Settings
 
 Object = dict[str, Any]  # of JSON
 
-_PACKAGE = "wsgi-auth-gateway"
 _ABOUT = (
     "The gateway's own endpoints. GET can be HEAD as well. Any other path at or under {prefix} is answered"
     " with the response NotFound, any other method with MethodNotAllowed."
@@ -104,23 +104,14 @@ def document(settings: Settings, served: Iterable[tuple[str, str]]) -> Object:
     return {
         "openapi": "3.1.1",
         "info": {
-            "title": _PACKAGE,
-            "version": _version(),
+            "title": "wsgi-auth-gateway",
+            "version": extras.version(),
             "description": _ABOUT.format(prefix=settings.prefix),
         },
         "servers": [{"url": _root_from(settings.prefix)}],
         "paths": paths,
         "components": _components(settings),
     }
-
-
-def _version() -> str:
-    from importlib import metadata  # noqa: PLC0415 - slow, and no start needs it
-
-    try:
-        return metadata.version(_PACKAGE)
-    except metadata.PackageNotFoundError:  # it runs from its sources
-        return "unknown"
 
 
 def _root_from(prefix: str) -> str:

@@ -1,9 +1,9 @@
-"""How a renewed token is announced to the client, in the app's own response."""
+"""Responses: how a renewed token is announced in the app's own, and those of ours that have no body."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from wsgiref.types import StartResponse
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from gateway.headers import is_cache_rule
 
@@ -43,6 +43,17 @@ class Announcer:
         if exposed:
             kept.append(("Access-Control-Expose-Headers", ", ".join(exposed)))
         return [*kept, ("Cache-Control", "no-store"), (self._header, token)]
+
+
+def without_body(status: str, headers: Iterable[tuple[str, str]] = ()) -> WSGIApplication:
+    """Return an answer of no more than its head, which nobody may store."""
+    sent = (*headers, ("Cache-Control", "no-store"))
+
+    def answer(_environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        start_response(status, list(sent))
+        return []
+
+    return answer
 
 
 def _names(values: Iterable[str]) -> set[str]:

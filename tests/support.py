@@ -6,19 +6,37 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+import pytest
 import webtest
 
-from gateway import AuthGateway, Settings, TokenCreator
+from gateway import AuthGateway, ConfigError, Settings, TokenCreator
 
 KEY = "a secret for tests alone, 40 bytes long."
 NOW = 1_800_000_000.25  # the time at which tests begin, unless they say otherwise
 MINUTE = 60
 HEADER = {"alg": "HS256", "typ": "JWT"}
+# A route of each kind, for a policy file.
+ROUTES = """
+[[routes]]
+path = "/public/*"
+access = "public"
+
+[[routes]]
+path = "/optional"
+access = "optional"
+
+[[routes]]
+path = "/admin/*"
+scopes = ["admin"]
+
+[[routes]]
+path = "/*"
+"""
 
 
 class Clock(TokenCreator):
@@ -50,6 +68,21 @@ def claims(**changes: Any) -> dict[str, Any]:
     """Good claims at `NOW`, with changes; a change to `...` takes the claim out."""
     good = {"uid": 12, "iat": int(NOW), "exp": int(NOW) + 30 * MINUTE, "auth_time": NOW, "sid": "s"}
     return {name: value for name, value in (good | changes).items() if value is not ...}
+
+
+def faults_of(make: Callable[[], object]) -> list[str]:
+    """What is wrong, after a look at that each fault is one line and that the error is those lines."""
+    with pytest.raises(ConfigError) as caught:
+        make()
+    faults = list(caught.value.faults)
+    assert str(caught.value).splitlines() == faults
+    return faults
+
+
+def fault_of(make: Callable[[], object]) -> str:
+    """The one thing that is wrong."""
+    (fault,) = faults_of(make)
+    return fault
 
 
 class Recorder:

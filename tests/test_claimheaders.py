@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from gateway.claimheaders import ClaimHeaders
 from gateway.errors import InvalidClaimsError
-from tests.support import Guarded, Recorder, by_policy, claims, forge
+from tests.support import ROUTES, Guarded, Recorder, by_policy, claims, forge
 
 LEGAL = re.compile(rb"[!-~\x80-\xff]+([ \t]+[!-~\x80-\xff]+)*|")  # RFC 9110 section 5.5
 HEADERS = ClaimHeaders([("X-Role", "role")])
@@ -124,26 +124,11 @@ def test_usual_items_are_never_refused(items: list[str]) -> None:
 # Through the gateway
 
 
-POLICY = """
+POLICY = f"""
 [headers]
 X-Role = "role"
 X-Teams = "teams"
-
-[[routes]]
-path = "/public/*"
-access = "public"
-
-[[routes]]
-path = "/optional"
-access = "optional"
-
-[[routes]]
-path = "/admin/*"
-scopes = ["admin"]
-
-[[routes]]
-path = "/*"
-"""
+{ROUTES}"""
 KEYS = ("HTTP_X_ROLE", "HTTP_X_TEAMS")
 Make = Callable[..., Guarded]
 

@@ -35,8 +35,6 @@ def _environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the working directory empty, and one good key alone in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    for variable in ("GATEWAY_CONFIG", "GUNICORN_CMD_ARGS", *(row.variable for row in TABLE)):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TOKEN_KEY", KEY)
 
 

@@ -12,7 +12,6 @@ from types import SimpleNamespace
 import pytest
 
 from gateway.keyfolder import LAG_SEC, KeyFile, read_folder
-from gateway.settings import TABLE
 from tests.support import MINUTE, NOW
 from tests.test_audit import logger as logger  # noqa: PLC0414 - a fixture
 from tests.test_cli import fail, run, succeed, warnings_of
@@ -31,8 +30,6 @@ def _environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the working directory empty, stop the clock, and name a folder and its algorithm alone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    for variable in ("GATEWAY_CONFIG", *(row.variable for row in TABLE)):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("GATEWAY_KEY_DIR", str(FOLDER))
     monkeypatch.setenv("GATEWAY_ALGORITHM", ALG)
     monkeypatch.setattr("gateway.cli_keys.time", SimpleNamespace(time=lambda: NOW))

@@ -16,7 +16,6 @@ import pytest
 import webtest
 
 from gateway import AuthGateway, Settings, TokenCreator
-from gateway.settings import TABLE
 from tests.support import KEY, Recorder
 from tests.test_audit import logger as logger  # noqa: PLC0414 - a fixture
 from tests.test_cli import fail, run, succeed
@@ -31,8 +30,6 @@ def _environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the working directory empty, and name a key and a file of state alone."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    for variable in ("GATEWAY_CONFIG", *(row.variable for row in TABLE)):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TOKEN_KEY", KEY)
     monkeypatch.setenv("GATEWAY_STATE_URL", f"sqlite:///{DATABASE}")
 

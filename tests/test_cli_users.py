@@ -19,7 +19,6 @@ from click.testing import Result
 from gateway import Settings, kinds, passwords
 from gateway.cli_sessions import end_sessions
 from gateway.errors import StateUnavailableError, UsersUnavailableError
-from gateway.settings import TABLE
 from gateway.users import Users
 from tests.support import KEY
 from tests.test_cli import run, succeed
@@ -71,8 +70,6 @@ def _sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sessions:
     """Leave the working directory empty, name a database, and keep who is to have no session any more."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-    for variable in ("GATEWAY_CONFIG", *(row.variable for row in TABLE)):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TOKEN_KEY", KEY)
     monkeypatch.setenv("GATEWAY_USERS_URL", URL)
     monkeypatch.setenv("GATEWAY_STATE_URL", "sqlite:///state.db")

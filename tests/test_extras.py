@@ -1,13 +1,15 @@
-"""What is installed only where a setting asks for it."""
+"""What is installed: the extras that settings ask for, and this package."""
 
 from __future__ import annotations
+
+from importlib import metadata
 
 import pytest
 
 from gateway import extras
 from gateway.errors import ConfigError
 
-EXTRAS = ("crypto", "redis", "users")
+EXTRAS = ("crypto", "metrics", "redis", "upstream", "users")
 
 
 @pytest.mark.parametrize("extra", EXTRAS)
@@ -23,3 +25,12 @@ def test_an_extra_that_is_missing_is_named(extra: str, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("extra", EXTRAS)
 def test_the_extras_are_here(extra: str) -> None:
     extras.require(extra, "a test")
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert extras.version() == metadata.version("wsgi-auth-gateway")
+
+
+def test_without_a_package_the_version_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "_PACKAGE", "no-such-package")
+    assert extras.version() == "unknown"

@@ -10,29 +10,14 @@ import pytest
 import webtest
 
 from gateway.rejections import FORWARD, RULES, Rule, rejections, status_of
-from tests.support import MINUTE, NOW, Guarded, by_policy, claims, forge
+from tests.support import MINUTE, NOW, ROUTES, Guarded, by_policy, claims, forge
 
 PROXY = "10.0.0.7"
-POLICY = """
+POLICY = f"""
 [headers]
 X-Role = "role"
 X-Teams = "teams"
-
-[[routes]]
-path = "/public/*"
-access = "public"
-
-[[routes]]
-path = "/optional"
-access = "optional"
-
-[[routes]]
-path = "/admin/*"
-scopes = ["admin"]
-
-[[routes]]
-path = "/*"
-"""
+{ROUTES}"""
 GOOD = forge(claims(role="user", teams=["a", "ü"]))
 DUE = forge(claims(exp=int(NOW) + MINUTE))
 PAIRS = {

@@ -14,7 +14,6 @@ import pytest
 
 from gateway import startup
 from gateway.metricsfolder import VARIABLE
-from gateway.settings import TABLE
 from gateway.startup import settings_at_start
 from tests.support import KEY
 
@@ -31,9 +30,6 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Conf:
     """Give a function that imports the configuration anew, in an environment of these variables."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delenv("GUNICORN_CMD_ARGS", raising=False)
-    for variable in ("GATEWAY_CONFIG", *(row.variable for row in TABLE)):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TOKEN_KEY", KEY)
 
     def imported(**environ: str) -> ModuleType:

@@ -11,26 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.headers import INJECTED_KEYS, UID_KEY, Firewall, environ_key, fold
-from tests.support import Guarded, Recorder, by_policy
+from tests.support import ROUTES, Guarded, Recorder, by_policy
 
 EVIL = "evil"
-POLICY = """
+POLICY = f"""
 [headers]
 X-Role = "role"
 X-Team-Names = "teams"
 X-Missing = "missing"
-
-[[routes]]
-path = "/public/*"
-access = "public"
-
-[[routes]]
-path = "/optional"
-access = "optional"
-
-[[routes]]
-path = "/*"
-"""
+{ROUTES}"""
 # The words of each name that is injected.
 NAMES = {
     "uid": ("uid",),

@@ -368,7 +368,6 @@ def test_settings_come_from_the_environment_unless_given(
 
 def test_a_gateway_does_not_start_without_a_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("TOKEN_KEY", raising=False)
     with pytest.raises(ConfigError, match="TOKEN_KEY is not set"):
         AuthGateway(Recorder())
 

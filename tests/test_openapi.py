@@ -136,11 +136,6 @@ def test_its_version_is_that_of_the_package() -> None:
     assert document(Guarded())["info"]["version"] == metadata.version("wsgi-auth-gateway")
 
 
-def test_without_a_package_its_version_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openapi, "_PACKAGE", "no-such-package")
-    assert document(Guarded())["info"]["version"] == "unknown"
-
-
 @pytest.mark.parametrize("prefix", ["/auth", "/_gateway/v1"])
 @pytest.mark.parametrize("mount", ["", "/mounted", "/twice/mounted"])
 def test_its_addresses_hold_behind_any_host_and_mount(prefix: str, mount: str) -> None:

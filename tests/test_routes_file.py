@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from gateway import ConfigError, Settings
 from gateway.policyfile import PolicyFile, RouteRules, read_policy
-from tests.support import KEY
-
-POLICY = Path("policy.toml")
+from tests.test_policyfile import POLICY, fault_of, faults_of, line, made
 
 
 @pytest.fixture(autouse=True)
@@ -23,31 +18,6 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def read(text: str) -> PolicyFile:
     POLICY.write_text(text, encoding="utf-8")
     return read_policy(POLICY)
-
-
-def made(text: str, **options: Any) -> Settings:
-    """Settings with this policy file; with a key of our own unless the options say otherwise."""
-    POLICY.write_text(text, encoding="utf-8")
-    return Settings(**{"token_key": KEY, "policy_file": POLICY, **options})
-
-
-def faults_of(make: Callable[[], object]) -> list[str]:
-    """What is wrong, after a look at that each fault is one line."""
-    with pytest.raises(ConfigError) as caught:
-        make()
-    faults = list(caught.value.faults)
-    assert str(caught.value).splitlines() == faults
-    return [fault.removeprefix("GATEWAY_POLICY_FILE: ") for fault in faults]
-
-
-def fault_of(make: Callable[[], object]) -> str:
-    (fault,) = faults_of(make)
-    return fault
-
-
-def line(number: int) -> str:
-    """How a fault at this line begins."""
-    return f"policy.toml, line {number}: "
 
 
 def route(path: str = '"/a"', **members: str) -> str:

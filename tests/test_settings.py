@@ -17,7 +17,7 @@ from gateway.keyfolder import generate
 from gateway.keys import ASYMMETRIC, SYMMETRIC
 from gateway.settings import TABLE
 from gateway.sources import Found
-from tests.support import KEY, NOW
+from tests.support import KEY, NOW, fault_of, faults_of
 
 Write = Callable[..., Path]
 
@@ -62,10 +62,8 @@ OTHERS_KEYS = [
 
 @pytest.fixture(autouse=True)
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
-    """Leave the working directory empty and the environment clean; return what writes a file there."""
+    """Leave the working directory empty; return what writes a file there."""
     monkeypatch.chdir(tmp_path)
-    for variable in ("GATEWAY_CONFIG", *(row.variable for row in TABLE)):
-        monkeypatch.delenv(variable, raising=False)
 
     def written(content: str | bytes, name: str = "config.env") -> Path:
         path = Path(name)
@@ -87,20 +85,6 @@ def made(**given: Any) -> Settings:
 def read(environ: dict[str, str] | None = None) -> Settings:
     """Read the settings from an environment that has a good key besides."""
     return Settings.from_env({"TOKEN_KEY": KEY, **(environ or {})})
-
-
-def faults_of(make: Callable[[], object]) -> list[str]:
-    """What is wrong, after a look at that each fault is one line and that the error is those lines."""
-    with pytest.raises(ConfigError) as caught:
-        make()
-    faults = list(caught.value.faults)
-    assert str(caught.value).splitlines() == faults
-    return faults
-
-
-def fault_of(make: Callable[[], object]) -> str:
-    (fault,) = faults_of(make)
-    return fault
 
 
 # Defaults

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from gateway import ConfigError, Settings, kinds
 from gateway.describe import effective
 from gateway.settings import TABLE
 from gateway.sources import Found
-from tests.support import KEY
+from tests.support import KEY, fault_of, faults_of
 from tests.test_cli import run
 
 SECONDS = {
@@ -38,8 +37,6 @@ NETWORKS_MUST = (
 def _environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the working directory empty, and one good key alone in the environment."""
     monkeypatch.chdir(tmp_path)
-    for variable in ("GATEWAY_CONFIG", "GUNICORN_CMD_ARGS", *(row.variable for row in TABLE)):
-        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TOKEN_KEY", KEY)
 
 
@@ -57,19 +54,6 @@ def made(**given: Any) -> Settings:
 
 def value_of(variable: str, text: str, **more: str) -> Any:
     return getattr(read(**{variable: text}, **more), keyword(variable))
-
-
-def faults_of(make: Callable[[], object]) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        make()
-    faults = list(caught.value.faults)
-    assert str(caught.value).splitlines() == faults
-    return faults
-
-
-def fault_of(make: Callable[[], object]) -> str:
-    (fault,) = faults_of(make)
-    return fault
 
 
 # Seconds

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from gateway.errors import ConfigError
-from gateway.kinds import MOST_MINUTES
+from gateway.kinds import MOST_MINUTES, is_scope
 from gateway.tokens import TokenCreator
 
 Scopes = Iterable[str] | None
@@ -16,7 +15,6 @@ Claims = Mapping[str, Any] | None
 
 _LONG_SEC: Final = 3600  # longer than any leeway
 _LONGEST_SESSION_SEC: Final = MOST_MINUTES * 60
-_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3: a scope-token
 
 
 class Tokens:
@@ -104,7 +102,7 @@ def _scope_claim(scopes: Scopes) -> dict[str, str]:
         raise TypeError(f"scopes must be a list of names, as {scopes.split()!r}, and not text")
     names = list(scopes or ())
     for name in names:
-        if not (isinstance(name, str) and _SCOPE.fullmatch(name)):
+        if not (isinstance(name, str) and is_scope(name)):
             must = "visible ASCII characters without a space, a double quote or a backslash"
             raise ValueError(f"{name!r} is no scope; it must be {must} (RFC 6749 section 3.3)")
     return {"scope": " ".join(names)} if names else {}

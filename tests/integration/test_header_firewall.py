@@ -10,7 +10,7 @@ import pytest
 from gateway import TokenCreator
 from gateway.headers import fold
 from tests.integration.servers import ANY_PORT, GUNICORN, ROOT, SHIPPED, WAITRESS, Answer, Server, serving
-from tests.support import KEY
+from tests.support import KEY, ROUTES
 
 EVIL = "evil"
 APP = """\
@@ -21,27 +21,12 @@ def app(environ, start_response):
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
 """
-POLICY = """
+POLICY = f"""
 [headers]
 X-Role = "role"
 X-Team-Names = "teams"
 X-Missing = "missing"
-
-[[routes]]
-path = "/public/*"
-access = "public"
-
-[[routes]]
-path = "/optional"
-access = "optional"
-
-[[routes]]
-path = "/admin/*"
-scopes = ["admin"]
-
-[[routes]]
-path = "/*"
-"""
+{ROUTES}"""
 SERVERS: dict[str, tuple[str | Path, ...]] = {
     **{worker: (GUNICORN, "-k", worker, *ANY_PORT, *SHIPPED) for worker in ("sync", "gthread", "gevent")},
     "waitress": (WAITRESS, "--listen=127.0.0.1:0", "gateway.wsgi:application"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
+from wsgiref.types import WSGIEnvironment
 
 from gateway.claimheaders import ClaimHeaders
 from gateway.errors import InvalidClaimsError, KeysUnavailableError, TokenError
@@ -77,6 +78,13 @@ class Authenticator:
         verdict = self.identify(authorization, uid)
         return self._permitted(route, verdict) if isinstance(verdict, Identity) else verdict
 
+    def refuses_preflight(self, environ: WSGIEnvironment, path: str) -> Rejection | None:
+        """Return why a preflight is refused: there are routes, and none for what is asked about."""
+        method = environ["HTTP_ACCESS_CONTROL_REQUEST_METHOD"]
+        route = None if self.find is None else self.find(method, path)
+        refusal = route.refusal if route is not None else None
+        return None if refusal is None else self._rejections[refusal]
+
     @property
     def asks_for_no_more(self) -> bool:
         """Whether `identify` tells all there is to tell, whatever is requested."""
@@ -104,8 +112,8 @@ class Authenticator:
                 self._claim_headers.values(identity.claims())
         except InvalidClaimsError as error:
             return self._rejections[error.code]
-        demands = route.demands if route is not None else None
-        if demands is None or demands.met_by(identity.issuer, identity.claims()):
+        demands = route.demands if route is not None else ()
+        if all(each.met_by(identity.issuer, identity.claims()) for each in demands):
             return identity
         return self._rejections["insufficient_scope"]
 

@@ -34,7 +34,7 @@ def explain(method: str, target: str, text: str | None, uid: str | None) -> None
     """
     settings = as_served(Settings.from_env())
     path = _path(target)
-    _say("request", f"{method} {path if path.isprintable() else ascii(path)}")
+    _say("request", f"{method} {_shown(path)}")
     if settings.prefix and f"{path}/".startswith(f"{settings.prefix}/"):
         _say("answer", f"the gateway's own: it is at or under GATEWAY_PREFIX, {settings.prefix}")
         return
@@ -46,6 +46,8 @@ def explain(method: str, target: str, text: str | None, uid: str | None) -> None
     judge = judge_of(settings, creator)
     route = judge.find(method, path) if judge.find is not None else None
     _say("route", _described(route))
+    if route is not None and route.besides is not None:
+        _say("and", f"{_described(Route(rules=route.besides))}: an app may take both for the same path")
     verdict = judge.authenticate(method, path, authorization, uid)
     if isinstance(verdict, Identity):
         _explain_identity(verdict, settings)
@@ -87,14 +89,19 @@ def _lacking(verdict: Identity | Rejection, route: Route | None, settings: Setti
         ClaimHeaders(settings.claim_headers).values(verdict.claims())
     except InvalidClaimsError as error:
         yield str(error)
-    if route is not None and route.demands is not None:
-        for lacking in route.demands.unmet(verdict.issuer, verdict.claims()):
+    for demands in route.demands if route is not None else ():
+        for lacking in demands.unmet(verdict.issuer, verdict.claims()):
             yield f"the token lacks {lacking}"
 
 
 def _path(target: str) -> str:
     """Return the path of a request target as a server hands it on."""
     return decoded(target.encode("utf-8", "surrogateescape").decode("latin-1"))
+
+
+def _shown(path: str) -> str:
+    text = path.encode("latin-1").decode("utf-8", "replace")
+    return text if text.isprintable() else ascii(text)
 
 
 def _described(route: Route | None) -> str:

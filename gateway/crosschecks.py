@@ -186,7 +186,8 @@ def _doubtful_routes(policy: PolicyFile, values: Mapping[str, Any]) -> Iterator[
         for issuer in route.issuers or ():
             if issuer not in known:
                 unknown = f"issuers names {issuer!r}, whose tokens are not taken"
-                yield f"{route.place}: {unknown}; it must be {_names(known)}"
+                place = route.place and route.place.below("issuers")
+                yield f"{place}: {unknown}; it must be {_names(known)}"
 
 
 def _names(issuers: Iterable[str | None]) -> str:

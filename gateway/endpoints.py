@@ -9,7 +9,7 @@ from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug import Request, Response
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 from werkzeug.routing import Map, Rule
 
 from gateway import jws, openapi
@@ -213,10 +213,17 @@ def _object_in(environ: WSGIEnvironment, empty: dict[str, Any] | None = None) ->
     request.max_content_length = MOST_BODY_BYTES + 1  # at which a stream is cut without a word
     try:
         body = request.get_data()
-        if len(body) > MOST_BODY_BYTES:
-            return BODY_TOO_LARGE
-        found = empty if not body.strip() else jws.STRICT_JSON.decode(body.decode("utf-8"))
-    except (HTTPException, OSError, ValueError, RecursionError):  # HTTPException: the client has gone
+    except Exception:  # noqa: BLE001 - the client has gone or sends no body, and each server says so in its way
+        return MALFORMED_BODY
+    return _object_of(body) if body.strip() or empty is None else empty
+
+
+def _object_of(body: bytes) -> dict[str, Any] | Rejection:
+    if len(body) > MOST_BODY_BYTES:
+        return BODY_TOO_LARGE
+    try:
+        found = jws.STRICT_JSON.decode(body.decode("utf-8"))
+    except (ValueError, RecursionError):
         return MALFORMED_BODY
     return found if isinstance(found, dict) else MALFORMED_BODY
 

@@ -22,17 +22,20 @@ from wsgiref.types import WSGIApplication, WSGIEnvironment
 from flask import Flask, Response, current_app, request, request_finished
 
 from gateway import forks
-from gateway.authentication import Anonymous, Authenticator
+from gateway.authentication import Authenticator
+from gateway.crossorigin import CrossOrigin
 from gateway.headers import UID_KEY, environ_key
 from gateway.identity import Identity
 from gateway.injection import Injection
 from gateway.middleware import one_of_many
+from gateway.rejections import Rejection
 from gateway.responses import Announcer
 from gateway.revocations import Revocations, revocations_of
 from gateway.settings import Settings
 from gateway.stores import urls
 from gateway.stores.bounded import bounded_store
 from gateway.tokens import TokenCreator
+from gateway.watch import Watch
 
 __all__ = ["TokenVerify", "token_verify"]
 
@@ -53,6 +56,8 @@ class TokenVerify:
     What the gateway in front has verified is not verified again, whatever the settings here. On a path
     that it let through as public there is no `uid` header left, since none was verified, so that the
     answer is `missing_credentials` unless `require_uid` is false: such a view needs a protected path.
+
+    It is written below the route. Above it, Flask would serve the view without it.
 
     Without a gateway in front, what runs before the view, as `before_request` does, sees the request as
     the client sent it.
@@ -112,7 +117,10 @@ class _Verifier:
     def __init__(self, settings: Settings) -> None:
         self._tokens = TokenCreator(settings)
         self._unshared = urls.is_memory(settings.state_url or "")
-        self._authenticator = Authenticator(settings, self._tokens, _revocations(settings, self._tokens))
+        revocations = _revocations(settings, self._tokens)
+        self._authenticator = Authenticator(settings, self._tokens, revocations)
+        self._watch = Watch(settings, self._tokens, self._authenticator, revocations)
+        self._cross_origin = CrossOrigin(settings) if settings.cors_origins else None
         self._injection = Injection(settings)
         self._announcer = Announcer(settings.token_header) if settings.token_in_response else None
         request_finished.connect(_announce)  # after all that may still change the response; once, if twice
@@ -120,25 +128,38 @@ class _Verifier:
     def refusal(self, environ: WSGIEnvironment) -> WSGIApplication | None:
         """Return the answer that refuses a request, or None: then its environ tells who sends it."""
         if self._unshared and environ.get("wsgi.multiprocess"):
-            return one_of_many()
+            return self._readable(one_of_many())
         uid = environ.pop(UID_KEY, None)
         self._injection.firewall.strip(environ)
         environ["gateway.tokens"] = self._tokens
         verdict = self._verdict(environ, uid)
         if not isinstance(verdict, Identity):
-            return verdict
+            return self._readable(verdict)
         self._injection.put(verdict, environ)
         if verdict.renewed and self._announcer is not None:
             environ[_ANNOUNCED_KEY] = partial(self._announcer.announced, token=verdict.token)
         return None
 
-    def _verdict(self, environ: WSGIEnvironment, uid: str | None) -> Identity | WSGIApplication:
+    def _verdict(self, environ: WSGIEnvironment, uid: str | None) -> Identity | Rejection:
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        authorization = environ.get("HTTP_AUTHORIZATION")
+        self._watch.has_observers()  # which looks for them once
+        return self._watch.judge(self._judge, environ, method, path, environ.get("HTTP_AUTHORIZATION"), uid)
+
+    def _judge(
+        self, method: str, path: str, authorization: str | None, uid: str | None
+    ) -> Identity | Rejection:
+        """Judge as the gateway does, where a path being public lets nobody past."""
         verdict = self._authenticator.authenticate(method, path, authorization, uid)
-        if isinstance(verdict, Anonymous):
-            return self._authenticator.identify(authorization, uid)
-        return verdict
+        if isinstance(verdict, Identity | Rejection):
+            return verdict
+        return self._authenticator.identify(authorization, uid)
+
+    def _readable(self, answer: WSGIApplication) -> WSGIApplication:
+        """Return a refusal that pages of other origins can read as well, if they may."""
+        cross_origin = self._cross_origin
+        if cross_origin is None:
+            return answer
+        return lambda environ, start_response: answer(environ, cross_origin.wrap(environ, start_response))
 
 
 def _revocations(settings: Settings, tokens: TokenCreator) -> Revocations | None:

@@ -53,7 +53,7 @@ class ForwardAuth:
         self, settings: Settings, tokens: TokenCreator, watch: Watch, revocations: Revocations | None
     ) -> None:
         self._proxies = TrustedProxies(settings.trusted_proxies)
-        self._judge = Authenticator(settings, tokens, revocations, FORWARD).authenticate
+        self._authenticator = Authenticator(settings, tokens, revocations, FORWARD)
         self._watch = watch
         self._claim_headers = ClaimHeaders(settings.claim_headers)
         self._allow_preflight = settings.allow_preflight
@@ -67,14 +67,23 @@ class ForwardAuth:
     def _answer(self, environ: WSGIEnvironment) -> WSGIApplication:
         original = self.original(environ)
         if original is None:
+            self._watch.refused(environ, environ["REQUEST_METHOD"], environ["PATH_INFO"], NOT_FORWARDED)
             return NOT_FORWARDED
         if self._allow_preflight and is_preflight(original.method, environ):
-            return _passing([])
+            return self._preflight(original, environ)
         authorization, uid = environ.get("HTTP_AUTHORIZATION"), environ.get(UID_KEY)
-        verdict = self._watch.authenticate(environ, *original, authorization, uid, judge=self._judge)
+        judge = self._authenticator.authenticate
+        verdict = self._watch.judge(judge, environ, *original, authorization, uid)
         if isinstance(verdict, Rejection):
             return verdict
         return _passing([]) if isinstance(verdict, Anonymous) else self._known(verdict)
+
+    def _preflight(self, original: Original, environ: WSGIEnvironment) -> WSGIApplication:
+        refusal = self._authenticator.refuses_preflight(environ, original.path)
+        if refusal is None:
+            return _passing([])
+        self._watch.refused(environ, *original, refusal)
+        return refusal
 
     def original(self, environ: WSGIEnvironment) -> Original | None:
         """Return which request a proxy asks about, or None if that is not to be believed.

@@ -32,8 +32,8 @@ def build(settings: Settings) -> AuthGateway:
 
 
 def as_served(settings: Settings) -> Settings:
-    """Return the settings with the demo's public paths, if that is what is served."""
-    if settings.app is not None or settings.upstream is not None:
+    """Return the settings with the demo's public paths, if that is what is served, and by no routes."""
+    if settings.app is not None or settings.upstream is not None or settings.routes is not None:
         return settings
     return settings.with_public_paths((*settings.public_paths, *demo.PUBLIC_PATHS))
 

@@ -17,7 +17,7 @@ from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, values
-from prometheus_client.exposition import choose_encoder
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from werkzeug import Response
@@ -63,54 +63,38 @@ class Families:
     """
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.verdicts = _ByLabel(
-            Counter("gateway_verdicts", "Requests judged, by code.", ["code"], registry=registry), _VERDICTS
-        )
+        self.registry = CollectorRegistry()
+        self.verdicts = self._counts("gateway_verdicts", "Requests judged, by code.", "code", _VERDICTS)
         self.verification = Histogram(
             "gateway_verification_seconds",
             "Time to judge a request whose path is not public.",
             buckets=_BUCKETS,
-            registry=registry,
+            registry=self.registry,
         )
-        self.cache = _ByLabel(
-            Counter(
-                "gateway_token_cache",
-                "Tokens looked for among those verified before.",
-                ["result"],
-                registry=registry,
-            ),
-            ("hit", "miss"),
+        looked_for = "Tokens looked for among those verified before."
+        self.cache = self._counts("gateway_token_cache", looked_for, "result", ("hit", "miss"))
+        renewed = "Requests whose next token is a renewed one."
+        self.renewals = Counter("gateway_renewals", renewed, registry=self.registry)
+        self.logins = self._counts("gateway_logins", "Logins tried, by code.", "code", _LOGINS)
+        self.revocations = self._counts(
+            "gateway_revocations", "Revocations, by kind.", "kind", (SESSION, ALL)
         )
-        self.renewals = Counter(
-            "gateway_renewals", "Requests whose next token is a renewed one.", registry=registry
-        )
-        self.logins = _ByLabel(
-            Counter("gateway_logins", "Logins tried, by code.", ["code"], registry=registry), _LOGINS
-        )
-        self.revocations = _ByLabel(
-            Counter("gateway_revocations", "Revocations, by kind.", ["kind"], registry=registry),
-            (SESSION, ALL),
-        )
-        self.synced = Gauge(
-            _SYNCED,
-            "When a worker last heard all that was revoked.",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
-        self.failed = Gauge(
-            _FAILED,
-            "When a worker whose last attempt to hear that failed made it; 0 if there is none.",
-            registry=registry,
-            multiprocess_mode="livemax",
-        )
+        self.synced = self._latest(_SYNCED, "When a worker last heard all that was revoked.")
+        failed = "When a worker whose last attempt to hear that failed made it; 0 if there is none."
+        self.failed = self._latest(_FAILED, failed)
         self.fetched = Gauge(
             _FETCHED,
             "When an issuer's keys were fetched; 0 if never.",
             ["issuer"],
-            registry=registry,
+            registry=self.registry,
             multiprocess_mode="livemin",
         )
+
+    def _counts(self, name: str, text: str, label: str, usual: Iterable[str]) -> _ByLabel:
+        return _ByLabel(Counter(name, text, [label], registry=self.registry), usual)
+
+    def _latest(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self.registry, multiprocess_mode="livemax")
 
     def collect(self) -> Iterator[Metric]:
         """Yield them as they are, over all processes if these write into one folder."""
@@ -254,7 +238,7 @@ class Page:
         self._registry.register(metrics)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer in the format that is asked for: Prometheus' own unless it is OpenMetrics."""
+        """Answer in Prometheus' own format, whichever is asked for."""
         return self._answer(environ)(environ, start_response)
 
     def _answer(self, environ: WSGIEnvironment) -> WSGIApplication:
@@ -264,10 +248,8 @@ class Page:
             return method_not_allowed(_METHODS)
         if environ.get("wsgi.multiprocess") and not is_shared():
             _complain()
-        encode, content_type = choose_encoder(environ.get("HTTP_ACCEPT", ""))
-        return Response(
-            encode(self._registry), headers={"Content-Type": content_type, "Cache-Control": "no-store"}
-        )
+        headers = {"Content-Type": CONTENT_TYPE_PLAIN_0_0_4, "Cache-Control": "no-store"}
+        return Response(generate_latest(self._registry), headers=headers)
 
 
 @cache

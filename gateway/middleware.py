@@ -58,6 +58,7 @@ class AuthGateway:
         self._revocations, self._login = _sessions(settings, self._tokens)
         authenticator = Authenticator(settings, self._tokens, self._revocations)
         self._authenticate = authenticator.authenticate
+        self._refuses_preflight = authenticator.refuses_preflight
         watch = Watch(settings, self._tokens, authenticator, self._revocations)
         self._watch: Watch | None = watch  # None as soon as it is certain that nobody watches
         # Where nothing hangs on method and path, the judge is not asked about them.
@@ -100,7 +101,7 @@ class AuthGateway:
         if self._prefix in path and self._endpoints.owns(path):
             return self._answer(self._endpoints.answering(environ, uid), environ, start_response)
         if self._allow_preflight and is_preflight(environ["REQUEST_METHOD"], environ):
-            return self._app(environ, start_response)
+            return self._preflight(path, environ, start_response)
         watch, authorization = self._watch, environ.get("HTTP_AUTHORIZATION")
         if watch is not None:
             verdict = self._judge_before(watch, environ, authorization, uid)
@@ -115,6 +116,17 @@ class AuthGateway:
         elif not isinstance(verdict, Anonymous):
             return self._answer(verdict, environ, start_response)
         return self._app(environ, start_response)
+
+    def _preflight(
+        self, path: str, environ: WSGIEnvironment, start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Let the app answer what a browser asks before a request, unless no route is for that."""
+        refusal = self._refuses_preflight(environ, path)
+        if refusal is None:
+            return self._app(environ, start_response)
+        if self._watch is not None:
+            self._watch.refused(environ, environ["REQUEST_METHOD"], path, refusal)
+        return self._answer(refusal, environ, start_response)
 
     def _judge_before(
         self, watch: Watch, environ: WSGIEnvironment, authorization: str | None, uid: str | None

@@ -37,6 +37,11 @@ def _is_utf8(path: str) -> bool:
     return True
 
 
+def twin(path: str) -> str:
+    """Return a path without the slash at its end, or with one: many apps serve both by one view."""
+    return path[:-1] if path.endswith("/") else path + "/"
+
+
 def decoded(target: str) -> str:
     """Return the path of a request target (RFC 9112 section 3.2.1) as `PATH_INFO` would hold it.
 
@@ -80,17 +85,6 @@ class Pattern:
     def path(self) -> str:
         """The path that it is, if it is one."""
         return "/" + "/".join(self.segments)
-
-    def guarded(self) -> tuple[Self, ...]:
-        """Return it with the patterns of the paths that an app may serve by the same view.
-
-        These are `/admin` for `/admin/*`, and one without the slash at its end, or with one, for any other.
-        """
-        cls = type(self)
-        if self.below:
-            return (self, cls(self.segments)) if self.segments else (self,)
-        twin = self.segments[:-1] if self.segments[-1] == "" else (*self.segments, "")
-        return (self, cls(twin)) if twin else (self,)
 
     def covers(self, other: Pattern) -> bool:
         """Tell whether all paths of another pattern are among its own."""

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
-from gateway.paths import ANY, Pattern, is_normal
+from gateway.paths import ANY, Pattern, is_normal, twin
 from gateway.policyfile import RouteRules
 
 PUBLIC: Final = "public"
 OPTIONAL: Final = "optional"
-_OPEN: Final = (PUBLIC, OPTIONAL)
+PROTECTED: Final = "protected"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +53,19 @@ class Demands:
 class Route:
     """What is asked of a request: how it is refused in any case, else who may send it.
 
-    `rules` are what the policy file says, where that is what was found.
+    `demands` must all be met by whoever sends credentials. `rules` are what the policy file says, where that
+    is what was found, and `besides` those of an earlier route for what an app may take for the same path.
     """
 
     refusal: str | None = None
-    access: str = "protected"
-    demands: Demands | None = None
+    access: str = PROTECTED
+    demands: tuple[Demands, ...] = ()
     rules: RouteRules | None = None
+    besides: RouteRules | None = None
+
+    def also_asking(self, other: Route) -> Route:
+        """Return the same, where what another route asks must be met too."""
+        return Route(None, PROTECTED, (*other.demands, *self.demands), self.rules, other.rules)
 
 
 MALFORMED: Final = Route(refusal="malformed_path")
@@ -72,6 +78,16 @@ class _Entry(NamedTuple):
     order: int
     methods: frozenset[str] | None
     route: Route | None
+
+    def where(self, other: _Entry) -> _Entry | None:
+        """Return what decides on the requests that another entry, which comes first, is for as well."""
+        route, asks = self.route, other.route
+        if route is None or asks is None or other.order >= self.order:
+            return None
+        methods = self.methods if other.methods is None else other.methods & (self.methods or other.methods)
+        if methods == frozenset():
+            return None
+        return _Entry(self.order, methods, route.also_asking(asks) if asks.access == PROTECTED else route)
 
 
 _ORDER = attrgetter("order")
@@ -121,7 +137,7 @@ class Policy:
             for pattern in patterns:
                 self._add(pattern, _Entry(order, methods, route))
             literal |= {pattern.path for pattern in patterns if pattern.is_literal}
-        self._exact = {path: self._walk(path) for path in literal}
+        self._exact = {path: self._entries(path) for path in literal}
         # What was found for these and for other paths.
         self._known = self._exact.copy()
 
@@ -133,18 +149,33 @@ class Policy:
             path: the path as in `PATH_INFO`.
         """
         for _, methods, route in self._known.get(path) or self._look_up(path):
-            if methods is None or method in methods or method.upper() in methods:
+            if methods is None or method in methods:
+                return route
+            if route is not None and route.access == PROTECTED and method.upper() in methods:
                 return route
         raise AssertionError("the last entry is for any request")
 
     def _look_up(self, path: str) -> list[_Entry]:
         """Return what fits a path, and remember that of a usual one: a client can invent paths for ever."""
-        entries = self._walk(path) if is_normal(path) else self._odd
+        entries = self._entries(path) if is_normal(path) else self._odd
         if len(path) <= self.LONGEST:
             if len(self._known) >= len(self._exact) + self.REMEMBERED:
                 self._known = self._exact.copy()
             self._known[path] = entries
         return entries
+
+    def _entries(self, path: str) -> list[_Entry]:
+        """Return what fits a path in normal form, in order, and after it what holds where nothing does.
+
+        Before each of these stands what decides if the same path with a slash at its end, or without it, is
+        protected by a route before: an app may serve both by one view.
+        """
+        found: list[_Entry] = []
+        others = self._walk(twin(path))
+        for entry in self._walk(path):
+            found += filter(None, map(entry.where, others))
+            found.append(entry)
+        return [*found, self._last]
 
     def _add(self, pattern: Pattern, entry: _Entry) -> None:
         node = self._root
@@ -153,7 +184,7 @@ class Policy:
         (node.below if pattern.below else node.here).append(entry)
 
     def _walk(self, path: str) -> list[_Entry]:
-        """Return what fits a path in normal form, in order, and after it what holds where nothing does."""
+        """Return what fits a path in normal form, in order."""
         found: list[_Entry] = []
         nodes = [self._root]
         for segment in path[1:].split("/"):
@@ -170,7 +201,7 @@ class Policy:
                 break
         for node in nodes:
             found += node.here
-        return [*sorted(found, key=_ORDER), self._last]
+        return sorted(found, key=_ORDER)
 
 
 def policy_of(
@@ -200,8 +231,8 @@ def unreachable(rules: Iterable[RouteRules], prefix: str) -> Iterator[str]:
     own = (Pattern.parse(f"{prefix}/*"), Pattern.parse(prefix)) if prefix else ()
     before: dict[str, list[_Reach]] = {}
     for each in rules:
-        reach = _Reach(each, _patterns(each), _methods(each))
-        if _are_covered(reach.patterns, own):
+        reach = _Reach.of(each)
+        if any(pattern.covers(reach.pattern) for pattern in own):
             under = f"{each.path!r} is under GATEWAY_PREFIX, where the gateway answers itself"
             yield f"{each.place}: the route {under}"
         elif (cover := reach.cover(before.get(reach.root, []) + before.get("", []))) is not None:
@@ -210,37 +241,40 @@ def unreachable(rules: Iterable[RouteRules], prefix: str) -> Iterator[str]:
 
 
 class _Reach(NamedTuple):
-    """What a route is for: the paths and the methods (None: all)."""
+    """What a route is for: the paths as it names them, all that it covers, and the methods (None: all)."""
 
     rules: RouteRules
+    pattern: Pattern
     patterns: tuple[Pattern, ...]
     methods: frozenset[str] | None
+
+    @classmethod
+    def of(cls, rules: RouteRules) -> Self:
+        """Return that of a route."""
+        return cls(rules, Pattern.parse(rules.path), _patterns(rules), _methods(rules))
 
     @property
     def root(self) -> str:
         """The first segment of its paths; empty where they have none in common."""
-        first = self.patterns[0].segments[:1]
+        first = self.pattern.segments[:1]
         return "" if first in ((), (ANY,)) else first[0]
 
     def cover(self, before: Iterable[_Reach]) -> RouteRules | None:
-        """Return the route by which, with others of those before, all of this one is covered, if it is."""
+        """Return the route by which, with those before it, all that this one names is covered, if it is."""
         left = self.methods
         for other in before:
-            if _are_covered(self.patterns, other.patterns):
+            if any(pattern.covers(self.pattern) for pattern in other.patterns):
                 left = frozenset() if other.methods is None else left and left - other.methods
                 if left is not None and not left:
                     return other.rules
         return None
 
 
-def _are_covered(patterns: Iterable[Pattern], others: Sequence[Pattern]) -> bool:
-    return all(any(other.covers(pattern) for other in others) for pattern in patterns)
-
-
 def _patterns(rules: RouteRules) -> tuple[Pattern, ...]:
-    """Return the patterns of a route: the very one where nobody is asked, else those of the same view too."""
+    """Return the patterns of a route: one for all below is for what is above too, where it is not public."""
     pattern = Pattern.parse(rules.path)
-    return (pattern,) if rules.access in _OPEN else pattern.guarded()
+    above = pattern.below and pattern.segments and rules.access != PUBLIC
+    return (pattern, Pattern(pattern.segments)) if above else (pattern,)
 
 
 def _methods(rules: RouteRules) -> frozenset[str] | None:
@@ -257,7 +291,7 @@ def _route(rules: RouteRules, issuer: str | None) -> Route:
         rules.claims or (),
         None if rules.issuers is None else frozenset(_foreign(each, issuer) for each in rules.issuers),
     )
-    return Route(None, rules.access, demands if demands != Demands() else None, rules)
+    return Route(None, rules.access, (demands,) if demands != Demands() else (), rules)
 
 
 def _foreign(name: str, own_name: str | None) -> str | None:

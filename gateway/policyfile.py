@@ -32,6 +32,10 @@ class Place:
     def __str__(self) -> str:
         return f"{shown(self.path)}, line {_line_of(self.text, self.where)}"
 
+    def below(self, name: str) -> Place:
+        """Return the place of a key in this table."""
+        return Place(self.path, self.text, (*self.where, name))
+
 
 @dataclass(frozen=True, kw_only=True)
 class IssuerRules:
@@ -205,7 +209,7 @@ class _Reader:
     def _route(self, members: dict[str, Any], where: tuple[str | int, ...]) -> RouteRules:
         values, place = self._values(members, ROUTE_TABLE, where, "a route")
         access = values.get("access")
-        for asked in _ASKING if access in ("public", "optional") else ():
+        for asked in _ASKING if access == "public" else ():
             if asked in members:
                 line = f"{asked} is asked for, and access is {access!r}, which asks nobody; one must go"
                 self._fault((*where, asked), line)

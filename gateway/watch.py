@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cache
 from time import perf_counter
+from typing import TypeVar
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from gateway.audit import Audit
@@ -28,17 +29,20 @@ from gateway.events import (
 from gateway.identity import Identity
 from gateway.login import Granted, Login
 from gateway.proxies import TrustedProxies
-from gateway.rejections import Rejection
+from gateway.rejections import NOT_FORWARDED, Rejection
 from gateway.revocations import Revocations
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
 
 # Refusals before which no token was looked up.
-_NOT_LOOKED_UP = frozenset({"missing_credentials", "malformed_credentials", "malformed_path", "no_route"})
+_NOT_LOOKED_UP = frozenset(
+    {"missing_credentials", "malformed_credentials", "malformed_path", "no_route", NOT_FORWARDED.code}
+)
 _OK = 200
 
+Judged = TypeVar("Judged", bound=Identity | Anonymous | Rejection)
 # Judges a request by its method, its path, its `Authorization` and its `uid`.
-Judge = Callable[[str, str, str | None, str | None], Identity | Anonymous | Rejection]
+Judge = Callable[[str, str, str | None, str | None], Judged]
 
 _log = logging.getLogger("gateway")
 
@@ -103,19 +107,24 @@ class Watch:
         return bool(self._observers)
 
     def authenticate(
+        self, environ: WSGIEnvironment, method: str, path: str, authorization: str | None, uid: str | None
+    ) -> Identity | Anonymous | Rejection:
+        """Return what `Authenticator.authenticate` returns, in the sight of the observers."""
+        return self.judge(self._authenticate, environ, method, path, authorization, uid)
+
+    def judge(
         self,
+        judge: Judge[Judged],
         environ: WSGIEnvironment,
         method: str,
         path: str,
-        authorization: str | None,
-        uid: str | None,
-        *,
-        judge: Judge | None = None,
-    ) -> Identity | Anonymous | Rejection:
-        """Return what the authenticator does, or another `judge`, in the sight of the observers."""
+        *credentials: str | None,
+    ) -> Judged:
+        """Return what another judge returns, in the sight of the observers."""
+        authorization, uid = credentials
         cached = self._known(authorization) is not None
         began = perf_counter()
-        verdict = (judge or self._authenticate)(method, path, authorization, uid)
+        verdict = judge(method, path, authorization, uid)
         seconds = perf_counter() - began
         self._judged(environ, _event(verdict, method, path, cached, seconds))
         return verdict
@@ -124,13 +133,14 @@ class Watch:
         self, environ: WSGIEnvironment, authorization: str | None, uid: str | None
     ) -> Identity | Rejection:
         """Return what `Authenticator.identify` returns, in the sight of the observers."""
-        cached = self._known(authorization) is not None
-        began = perf_counter()
-        verdict = self._identify(authorization, uid)
-        seconds = perf_counter() - began
         method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
-        self._judged(environ, _event(verdict, method, path, cached, seconds))
-        return verdict
+        return self.judge(
+            lambda *_: self._identify(authorization, uid), environ, method, path, authorization, uid
+        )
+
+    def refused(self, environ: WSGIEnvironment, method: str, path: str, refusal: Rejection) -> None:
+        """Tell of a request that was refused without being judged."""
+        self._judged(environ, _event(refusal, method, path, False, 0.0))
 
     def _judged(self, environ: WSGIEnvironment, verdict: Verdict) -> None:
         self._tell(lambda observer: observer.judged(environ, verdict))

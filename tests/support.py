@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,13 @@ def claims(**changes: Any) -> dict[str, Any]:
     """Good claims at `NOW`, with changes; a change to `...` takes the claim out."""
     good = {"uid": 12, "iat": int(NOW), "exp": int(NOW) + 30 * MINUTE, "auth_time": NOW, "sid": "s"}
     return {name: value for name, value in (good | changes).items() if value is not ...}
+
+
+def in_use(minutes_left: int = 30, **changes: Any) -> str:
+    """A token by the time of day, with so many of its 30 minutes left; with changes as in `claims`."""
+    began = int(time.time()) - (30 - minutes_left) * MINUTE
+    times = {"iat": began, "exp": began + 30 * MINUTE, "auth_time": began}
+    return forge(claims(**{**times, **changes}))
 
 
 def faults_of(make: Callable[[], object]) -> list[str]:

@@ -84,6 +84,19 @@ def gateway(**options: Any) -> Guarded:
 # Verdicts
 
 
+def test_a_proxy_that_is_not_to_be_believed_is_logged(log: Log) -> None:
+    ask(gateway(), path="/auth/verify")
+    event = log.event()
+    assert (event["code"], event["status"], event["path"]) == ("not_forwarded", 403, "/auth/verify")
+
+
+def test_what_a_proxy_asks_about_is_logged_as_it_was_sent(log: Log) -> None:
+    asked = {"HTTP_X_FORWARDED_METHOD": "PUT", "HTTP_X_FORWARDED_URI": "/a%20b?c"}
+    ask(gateway(trusted_proxies=[HERE]), path="/auth/verify", **asked)
+    event = log.event()
+    assert (event["code"], event["method"], event["path"]) == ("accepted", "PUT", "/a%20b")
+
+
 def test_a_request_that_is_accepted_is_logged_with_whose_it_is(log: Log) -> None:
     ask(gateway(), forge(claims()))
     assert log.event() == {

@@ -16,11 +16,14 @@ from gateway.upstream import Upstream
 from tests.integration.servers import ROOT, SCRIPTS, run
 from tests.support import KEY
 
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md", ROOT / "README.md"]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md")), ROOT / "examples" / "README.md"]
+PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TOML = re.compile(r"^```toml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SHELL = re.compile(r"^```sh\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TEXT = re.compile(r"^```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?:)([^)#]+)[^)]*\)")
+SESSIONS = PYTHON.findall((ROOT / "docs" / "sessions.md").read_text("utf-8"))
+UPSTREAM = PYTHON.findall((ROOT / "docs" / "upstream.md").read_text("utf-8"))
 
 
 def test_the_policy_file_that_is_shown_is_sound(tmp_path: Path) -> None:
@@ -50,17 +53,10 @@ def test_links_within_the_project_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
-PYTHON = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SESSIONS = PYTHON.findall((ROOT / "docs" / "sessions.md").read_text("utf-8"))
-
-
-UPSTREAM = PYTHON.findall((ROOT / "docs" / "upstream.md").read_text("utf-8"))
-
-
 def names_of(shown: str, **given: Any) -> dict[str, Any]:
     """Run what is shown, and return its names."""
     names: dict[str, Any] = {"__name__": "shown", **given}
-    exec(compile(shown, "sessions.md", "exec"), names)
+    exec(compile(shown, "docs", "exec"), names)
     return names
 
 

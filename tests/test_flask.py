@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -513,3 +515,21 @@ def test_above_the_route_it_serves_nobody() -> None:
         return next_token
 
     assert ask(app, credentials()).status_int == 500
+
+
+class TestItsRefusals:
+    def test_stand_in_the_audit_log(self, caplog: pytest.LogCaptureFixture) -> None:
+        logger, handler = logging.getLogger("gateway.audit"), logging.NullHandler()
+        caplog.set_level(logging.INFO, logger.name)
+        logger.addHandler(handler)  # so that the lines go on to others
+        try:
+            ask(app_of(verify(log_format="json")), credentials("x.y.z"))
+        finally:
+            logger.removeHandler(handler)
+        assert [json.loads(line)["code"] for line in caplog.messages] == ["invalid_token"]
+
+    def test_can_be_read_by_pages_of_the_origins_that_may(self) -> None:
+        app, origin = app_of(verify(cors_origins=["https://app.example"])), "https://app.example"
+        allowed = ask(app, {"Origin": origin})
+        assert (allowed.status_int, allowed.headers["Access-Control-Allow-Origin"]) == (400, origin)
+        assert "Access-Control-Allow-Origin" not in ask(app, {"Origin": "https://evil.example"}).headers

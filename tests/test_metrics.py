@@ -297,17 +297,11 @@ def test_it_needs_no_token_and_is_never_stored() -> None:
 
 
 @pytest.mark.parametrize(
-    ("accept", "kind"),
-    [
-        ("", "text/plain"),
-        ("*/*", "text/plain"),
-        ("application/openmetrics-text", "application/openmetrics-text"),
-    ],
+    "accept", ["", "*/*", "application/openmetrics-text", "text/plain;version=a", "text/plain;version=\x01"]
 )
-def test_the_format_is_the_one_asked_for(accept: str, kind: str) -> None:
+def test_the_format_is_that_of_prometheus_whatever_is_asked_for(accept: str) -> None:
     response = read(Guarded(**ON), HTTP_ACCEPT=accept)
-    assert response.content_type == kind
-    assert "charset=utf-8" in response.headers["Content-Type"]
+    assert response.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
 
 
 def test_it_moves_with_the_prefix() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.paths import Pattern, decoded, is_normal
+from gateway.paths import Pattern, decoded, is_normal, twin
 
 ODD = [
     "//x",
@@ -93,23 +93,6 @@ def test_a_pattern_covers_another_if_all_its_paths_are_its_own(text: str, other:
     assert Pattern.parse(text).covers(Pattern.parse(other)) is covers
 
 
-@pytest.mark.parametrize(
-    ("text", "guarded"),
-    [
-        ("/admin", ["/admin", "/admin/"]),
-        ("/admin/", ["/admin/", "/admin"]),
-        ("/a/*/b", ["/a/*/b", "/a/*/b/"]),
-        ("/", ["/"]),
-    ],
-)
-def test_a_guarded_pattern_is_there_with_and_without_the_slash_at_its_end(
-    text: str, guarded: list[str]
-) -> None:
-    assert [pattern.path for pattern in Pattern.parse(text).guarded()] == guarded
-
-
-def test_a_guarded_pattern_for_all_below_covers_the_path_above() -> None:
-    below, above = Pattern.parse("/admin/*").guarded()
-    assert below.below
-    assert above == Pattern.parse("/admin")
-    assert Pattern.parse("/*").guarded() == (Pattern.parse("/*"),)
+@pytest.mark.parametrize(("path", "other"), [("/a", "/a/"), ("/a/", "/a"), ("/", ""), ("/a/b", "/a/b/")])
+def test_the_twin_of_a_path_is_there_with_or_without_a_slash_at_its_end(path: str, other: str) -> None:
+    assert twin(path) == other

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.paths import Pattern
+from gateway.paths import Pattern, twin
 from gateway.policy import MALFORMED, UNKNOWN, Demands, Policy, Route, policy_of, unreachable
 from gateway.policyfile import RouteRules
 from tests.test_paths import NOT_UTF8, ODD
@@ -116,15 +116,54 @@ class TestFinding:
     def test_a_star_at_the_end_stands_for_all_below(self, path: str) -> None:
         assert found(table(rules("/admin/*", access="public")), path) == "/admin/*"
 
-    def test_it_covers_what_is_above_only_where_somebody_is_asked(self) -> None:
+    def test_it_covers_what_is_above_unless_it_is_public(self) -> None:
         assert found(table(rules("/admin/*")), "/admin") == "/admin/*"
-        for access in ("public", "optional"):
-            assert found(table(rules("/admin/*", access=access)), "/admin") == "no_route"
+        assert found(table(rules("/admin/*", access="optional")), "/admin") == "/admin/*"
+        assert found(table(rules("/admin/*", access="public")), "/admin") == "no_route"
 
-    def test_a_slash_at_the_end_makes_no_difference_only_where_somebody_is_asked(self) -> None:
-        assert found(table(rules("/admin", scopes=("a",)), rules("/*")), "/admin/") == "/admin"
-        assert found(table(rules("/admin/", scopes=("a",)), rules("/*")), "/admin") == "/admin/"
-        assert found(table(rules("/admin", access="public"), rules("/*")), "/admin/") == "/*"
+    @pytest.mark.parametrize("access", ["public", "optional", "protected"])
+    def test_an_exact_path_is_that_path_alone(self, access: str) -> None:
+        assert found(table(rules("/admin", access=access)), "/admin/") == "no_route"
+        assert found(table(rules("/admin/", access=access)), "/admin") == "no_route"
+
+    @pytest.mark.parametrize(
+        ("first", "path"), [("/admin", "/admin/"), ("/admin/", "/admin"), ("/*/x", "/admin/x/")]
+    )
+    @pytest.mark.parametrize("access", ["public", "optional", "protected"])
+    def test_what_was_asked_of_the_twin_of_a_path_is_asked_of_it_as_well(
+        self, first: str, path: str, access: str
+    ) -> None:
+        policy = table(rules(first, scopes=("a",)), rules("/*", access=access))
+        route = policy.find("GET", path)
+        assert route is not None
+        assert (route.access, route.demands) == ("protected", (Demands(scopes=frozenset({"a"})),))
+
+    def test_a_path_and_its_twin_can_ask_for_different_things(self) -> None:
+        policy = table(rules("/a/", scopes=("a",)), rules("/a", scopes=("b",)))
+        demands = [Demands(scopes=frozenset({scope})) for scope in "ab"]
+        asked = [route.demands for path in ("/a/", "/a") if (route := policy.find("GET", path))]
+        assert asked == [(demands[0],), (demands[0], demands[1])]
+
+    def test_the_twin_of_what_is_above_asks_no_less(self) -> None:
+        policy = table(rules("/admin"), rules("/admin/*", scopes=("a",)))
+        route = policy.find("GET", "/admin/")
+        assert route is not None
+        assert route.demands == (Demands(scopes=frozenset({"a"})),)
+
+    def test_a_public_twin_asks_for_nothing(self) -> None:
+        policy = table(rules("/a", access="public"), rules("/a/", access="public"), rules("/*"))
+        assert [policy.find("GET", path).access for path in ("/a", "/a/", "/b/")] == [  # type: ignore[union-attr]
+            "public",
+            "public",
+            "protected",
+        ]
+
+    @pytest.mark.parametrize(("method", "asked"), [("POST", 1), ("GET", 0)])
+    def test_a_twin_asks_by_its_methods_alone(self, method: str, asked: int) -> None:
+        policy = table(rules("/a", methods=("POST",), scopes=("a",)), rules("/*"))
+        route = policy.find(method, "/a/")
+        assert route is not None
+        assert len(route.demands) == asked
 
     def test_the_first_that_fits_is_found(self) -> None:
         policy = table(rules("/a/x"), rules("/a/*"), rules("/*/x"), rules("/*"))
@@ -142,8 +181,16 @@ class TestFinding:
         assert [found(policy, "/a", method) for method in ("POST", "PUT", "GET")] == ["/a", "/a", "no_route"]
 
     @pytest.mark.parametrize("method", ["HEAD", "get", "Get", "head"])
-    def test_a_route_for_get_is_for_whatever_an_app_may_take_as_get(self, method: str) -> None:
+    def test_a_protected_route_for_get_is_for_whatever_an_app_may_take_as_get(self, method: str) -> None:
         assert found(table(rules("/a", methods=("GET",)), rules("/*")), "/a", method) == "/a"
+
+    @pytest.mark.parametrize("access", ["public", "optional"])
+    def test_one_that_asks_nobody_is_for_methods_to_the_letter(self, access: str) -> None:
+        policy = table(rules("/a", methods=("POST",), access=access), rules("/a"))
+        assert [policy.find(method, "/a").access for method in ("POST", "post")] == [  # type: ignore[union-attr]
+            access,
+            "protected",
+        ]
 
     def test_a_path_beyond_ascii_is_matched_as_utf8(self) -> None:
         assert found(table(rules("/café/*")), "/café/x".encode().decode("latin-1")) == "/café/*"
@@ -168,10 +215,10 @@ def fits(route: RouteRules, method: str, path: str) -> bool:
     *parts, last = route.path[1:].split("/")
     below = last == "*"
     pattern = "".join("/[^/]+" if part == "*" else f"/{part}" for part in parts)
+    above = pattern
     pattern += "/.*" if below else f"/{last}"
-    above = pattern.removesuffix("/.*").rstrip("/")
-    is_guarded = route.access == "protected" and above != ""
-    return re.fullmatch(f"{pattern}|{above}/?" if is_guarded else pattern, path) is not None
+    covers_above = below and above and route.access != "public"
+    return re.fullmatch(f"{pattern}|{above}" if covers_above else pattern, path) is not None
 
 
 @given(st.lists(routes(), min_size=1, max_size=6), st.sampled_from(["GET", "HEAD", "POST", "PUT"]), PATHS)
@@ -185,12 +232,16 @@ def test_the_route_found_is_the_first_that_a_plain_search_finds(
     else:
         first = next((each for each in listed if fits(each, method, path)), None)
         assert route.rules is first
+        before = listed[: listed.index(first)] if first is not None else []
+        other = next((each for each in before if fits(each, method, twin(path))), None)
+        assert route.besides is (other if other is not None and other.access == "protected" else None)
 
 
 REQUESTS = [
     (method, "/" + "/".join(parts))
     for length in (1, 2, 3, 4)
     for parts in itertools.product(("a", "b", "c", ""), repeat=length)
+    if "" not in parts[:-1]
     for method in ("GET", "HEAD", "POST", "PUT")
 ]
 
@@ -199,8 +250,9 @@ REQUESTS = [
 def test_a_route_said_to_be_unreachable_is_found_by_no_request(listed: list[RouteRules]) -> None:
     faults = len(list(unreachable(listed[:-1], "")))
     is_dead = len(list(unreachable(listed, ""))) > faults
-    policy = table(*listed)
-    reached = {id(route.rules) for request in REQUESTS if (route := policy.find(*request)) is not None}
+    policy, pattern = table(*listed), Pattern.parse(listed[-1].path)
+    named = [(method, path) for method, path in REQUESTS if pattern.covers(Pattern.parse(path))]
+    reached = {id(route.rules) for request in named if (route := policy.find(*request)) is not None}
     assert not (is_dead and id(listed[-1]) in reached)
 
 
@@ -211,7 +263,8 @@ class TestUnreachable:
             ([rules("/*")], rules("/a")),
             ([rules("/a/*")], rules("/a/b/*")),
             ([rules("/a/*")], rules("/a")),
-            ([rules("/a")], rules("/a/")),
+            ([rules("/a/*", access="public")], rules("/a/*")),
+            ([rules("/*/x", access="optional")], rules("/a/x")),
             ([rules("/a")], rules("/a", access="public")),
             ([rules("/*/b")], rules("/a/b", methods=("GET",))),
             (
@@ -234,6 +287,7 @@ class TestUnreachable:
             ([rules("/a")], rules("/*")),
             ([rules("/a/*", access="public")], rules("/a")),
             ([rules("/a", access="public")], rules("/a/*")),
+            ([rules("/a")], rules("/a/")),
             ([rules("/a", methods=("GET",))], rules("/a")),
             ([rules("/a/b")], rules("/*/b")),
             (
@@ -323,12 +377,12 @@ class TestDemands:
         assert policy is not None
         route = policy.find("GET", "/a")
         assert route is not None
-        assert route.demands == Demands(issuers=frozenset({None}))
+        assert route.demands == (Demands(issuers=frozenset({None})),)
 
     def test_a_route_that_asks_for_a_good_token_alone_demands_nothing_of_it(self) -> None:
         route = table(rules("/a")).find("GET", "/a")
         assert route is not None
-        assert route.demands is None
+        assert route.demands == ()
 
 
 def test_a_long_path_of_many_segments_ends_the_search_where_no_route_goes_on() -> None:

@@ -172,7 +172,6 @@ def test_head_of_a_route_for_get_is_asked_the_same(make: Make) -> None:
         ("GET", "/staff/x", {"role": ["guest", "staff"]}),
         ("GET", "/ours", {}),
         ("GET", "/known", {}),
-        ("GET", "/known/", {}),
     ],
 )
 def test_a_token_that_has_what_is_asked_for_passes(
@@ -341,18 +340,30 @@ scopes = ["me"]
 """
 
 
-def test_the_demo_keeps_its_public_paths_after_the_routes(tmp_path: Path) -> None:
+def test_with_routes_the_demo_has_no_public_paths_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(DEMO)
     guarded = Guarded()
     guarded.client.app = build(Settings(token_key=KEY, policy_file=str(path)))
-    fresh = guarded.clock
-    fresh.time = time.time()
+    guarded.clock.time = time.time()
+    refused = {path: guarded.request(path).json["code"] for path in ("/health-of-app", "/demo/x", "/whoami")}
+    assert refused == {"/health-of-app": "no_route", "/demo/x": "no_route", "/whoami": "insufficient_scope"}
+    token = guarded.clock.create(12, {"scope": "me"})
+    assert guarded.request("/whoami", token=token).status_int == 200
+
+
+def test_a_preflight_passes_if_a_route_is_for_what_it_asks_about(make: Make) -> None:
+    guarded = make(allow_preflight=True)
+    asked = {"Origin": "https://app.example", "Access-Control-Request-Method": "PUT"}
     answers = {
-        path: guarded.request(path).status_int for path in ("/", "/health-of-app", "/whoami", "/secret")
+        path: guarded.send(path, asked, "OPTIONS") for path in ("/reports/x", "/nowhere", "//reports/x")
     }
-    assert answers == {"/": 200, "/health-of-app": 200, "/whoami": 403, "/secret": 403}
-    assert guarded.request("/whoami", token=fresh.create(12, {"scope": "me"})).status_int == 200
+    assert {path: answer.status_int for path, answer in answers.items()} == {
+        "/reports/x": 200,
+        "/nowhere": 403,
+        "//reports/x": 400,
+    }
+    assert guarded.reached == 1
 
 
 def test_a_route_before_them_goes_first(tmp_path: Path) -> None:

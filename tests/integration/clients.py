@@ -28,6 +28,7 @@ from tests.integration.servers import (
     SHIPPED,
     Server,
     environment,
+    log_of,
     serving,
     until,
 )
@@ -189,10 +190,6 @@ def workers(server: Server) -> set[int]:
 def pids(server: Server) -> set[int]:
     """The workers that answer now: all of them, unless there is other traffic."""
     return {int(seen.headers["X-Worker"]) for seen in _at_each(server, Client.greet)}
-
-
-def log_of(server: Server) -> str:
-    return (server.folder / "server.log").read_text()
 
 
 @contextmanager

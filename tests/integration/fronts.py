@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from tests.integration.provider import free_port
 from tests.integration.servers import (
     ANY_PORT,
     DEADLINE,
@@ -23,6 +22,7 @@ from tests.integration.servers import (
     SHIPPED,
     Answer,
     Server,
+    free_port,
     run,
     serving,
 )

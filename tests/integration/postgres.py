@@ -14,8 +14,7 @@ from typing import Any
 
 import psycopg
 
-from tests.integration.provider import free_port
-from tests.integration.servers import DEADLINE, environment
+from tests.integration.servers import DEADLINE, environment, free_port
 from tests.integration.stores import SERVERS, Store, program, running
 
 USER = "gateway"  # the superuser, who needs no password

@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import secrets
-import socket
 import sys
 import urllib.request
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.integration.servers import DEADLINE, GUNICORN, Server, run, serving
+from tests.integration.servers import DEADLINE, GUNICORN, Server, free_port, run, serving
 
 AUDIENCE = "the-gateway"  # the one client's id
 USERS = {"alice": 12, "bob": 13}  # each user's subject
@@ -241,19 +240,6 @@ class Provider:
 
     def _write_keys(self) -> None:
         self.folder.joinpath("keys.json").write_text(json.dumps(self.keys))
-
-
-@contextlib.contextmanager
-def free_port() -> Iterator[int]:
-    """A port that the kernel gives to nobody else until the block ends."""
-    with socket.socket() as holder:
-        # On Linux, who says so as well, as gunicorn does, may have a port that is bound but not listened at.
-        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        holder.bind(("127.0.0.1", 0))
-        port: int = holder.getsockname()[1]
-        if sys.platform != "linux":
-            holder.close()  # the port is free, but another may take it
-        yield port
 
 
 @contextlib.contextmanager

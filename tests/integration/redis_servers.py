@@ -16,8 +16,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from tests.integration.provider import free_port
-from tests.integration.servers import DEADLINE, until
+from tests.integration.servers import DEADLINE, free_port, until
 from tests.integration.stores import Store, program, running
 
 MASTER = "mymaster"  # what the sentinels call it

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
@@ -121,6 +122,24 @@ class Server:
         """Send a request with these header lines, each exactly as it stands."""
         lines = (f"{method} {target} HTTP/1.1", "Host: test", "Connection: close", *headers, "", "")
         return Answer.parse(self.send("\r\n".join(lines).encode("latin-1"), over=over))
+
+
+def log_of(server: Server) -> str:
+    """All that a server has written."""
+    return (server.folder / "server.log").read_text()
+
+
+@contextlib.contextmanager
+def free_port() -> Iterator[int]:
+    """A port that the kernel gives to nobody else until the block ends."""
+    with socket.socket() as holder:
+        # On Linux, who says so as well, as gunicorn does, may have a port that is bound but not listened at.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        port: int = holder.getsockname()[1]
+        if sys.platform != "linux":
+            holder.close()  # the port is free, but another may take it
+        yield port
 
 
 @contextlib.contextmanager

@@ -22,11 +22,10 @@ from tests.integration.clients import (
     Client,
     Session,
     gateway,
-    log_of,
     one_for_each_worker,
     workers,
 )
-from tests.integration.servers import ANY_PORT, GUNICORN, SHIPPED, Server, serving, until
+from tests.integration.servers import ANY_PORT, GUNICORN, SHIPPED, Server, log_of, serving, until
 from tests.support import KEY
 
 THREADS = ("-k", "gthread", "--threads", "4")

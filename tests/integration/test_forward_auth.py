@@ -6,7 +6,6 @@ Nginx is a package of the system's, and so tested by `make test-system` alone. O
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,8 @@ from tests.integration.fronts import (
     front,
     guarding,
 )
-from tests.integration.provider import free_port
-from tests.integration.servers import ANY_PORT, GUNICORN, Answer, Server, run, serving, until
-from tests.support import MINUTE, claims, forge
+from tests.integration.servers import ANY_PORT, GUNICORN, Answer, Server, free_port, run, serving, until
+from tests.support import in_use
 
 KINDS = [
     pytest.param(CADDY, id=CADDY.name),
@@ -67,9 +65,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def made(minutes_left: int = 30, **changes: Any) -> str:
     """A token of the team blue with so many of its 30 minutes left."""
-    began = int(time.time()) - (30 - minutes_left) * MINUTE
-    times = {"iat": began, "exp": began + 30 * MINUTE, "auth_time": began}
-    return forge(claims(**{"team": "blue", **times, **changes}))
+    return in_use(minutes_left, **{"team": "blue", **changes})
 
 
 def sends(token: str | None = None, uid: str = "12") -> tuple[str, str]:

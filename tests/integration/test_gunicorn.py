@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import http.client
-import time
 from collections.abc import Iterator
 from contextlib import closing
-from typing import Any
 
 import pytest
 
@@ -19,9 +17,10 @@ from tests.integration.servers import (
     UNIX_SOCKET,
     Answer,
     Server,
+    log_of,
     serving,
 )
-from tests.support import KEY, MINUTE, claims, forge
+from tests.support import KEY, in_use
 
 MAX_TOKEN_BYTES = 1000
 MISSING = (400, "missing_credentials")
@@ -59,12 +58,6 @@ only_gthread = pytest.mark.parametrize("server", ["gthread"], indirect=True)
 over_tcp_and_unix = pytest.mark.parametrize("over", ["tcp", "unix"])
 
 
-def made(minutes_left: int = 30, **changes: Any) -> str:
-    """A token with so many of its 30 minutes left."""
-    began = int(time.time()) - (30 - minutes_left) * MINUTE
-    return forge(claims(iat=began, exp=began + 30 * MINUTE, auth_time=began) | changes)
-
-
 def sends(token: str, uid: str = "12") -> tuple[str, str]:
     return f"Authorization: Bearer {token}", f"uid: {uid}"
 
@@ -95,7 +88,7 @@ def test_a_good_token_reaches_the_app(server: Server) -> None:
 
 
 def test_a_token_that_is_not_due_leaves_the_response_alone(server: Server) -> None:
-    answer = server.ask("/secret", *sends(made()))
+    answer = server.ask("/secret", *sends(in_use()))
     assert (answer.headers["X-Refreshed-Token"], answer.headers["Cache-Control"]) == (None, "max-age=60")
 
 
@@ -117,7 +110,7 @@ def test_a_rejection_is_framed_and_never_stored(server: Server) -> None:
     [
         pytest.param((), id="no credentials"),
         pytest.param(sends("a.b.c"), id="a bad token"),
-        pytest.param(sends(made(0)), id="an expired token"),
+        pytest.param(sends(in_use(0)), id="an expired token"),
     ],
 )
 def test_head_of_a_rejection_has_the_headers_of_get_and_no_body(
@@ -131,7 +124,7 @@ def test_head_of_a_rejection_has_the_headers_of_get_and_no_body(
 @pytest.mark.parametrize(
     ("more", "code"),
     [
-        pytest.param(f"Authorization: Bearer {made()}", "malformed_credentials", id="two good tokens"),
+        pytest.param(f"Authorization: Bearer {in_use()}", "malformed_credentials", id="two good tokens"),
         pytest.param("Authorization: Basic eDp5", "malformed_credentials", id="Bearer, then Basic"),
         pytest.param("uid: 12", "uid_mismatch", id="uid 12,12"),
         pytest.param("uid: 13", "uid_mismatch", id="uid 12,13"),
@@ -141,7 +134,7 @@ def test_head_of_a_rejection_has_the_headers_of_get_and_no_body(
 )
 def test_a_header_sent_twice_is_refused(server: Server, more: str, code: str) -> None:
     before = calls(server)
-    assert server.ask("/secret", *sends(made()), more).refusal == (400, code)
+    assert server.ask("/secret", *sends(in_use()), more).refusal == (400, code)
     assert calls(server) == before
 
 
@@ -165,7 +158,7 @@ def test_a_header_sent_twice_is_refused(server: Server, more: str, code: str) ->
     ],
 )
 def test_what_the_gateway_sets_a_client_cannot(server: Server, path: str, name: str) -> None:
-    seen = server.ask(path, *sends(made()), f"{name}: evil").json
+    seen = server.ask(path, *sends(in_use()), f"{name}: evil").json
     assert [key for key, value in seen.items() if "evil" in value] == []
 
 
@@ -177,7 +170,7 @@ def test_a_public_path_sees_no_uid(server: Server) -> None:
 
 @pytest.mark.parametrize("path", ["/secret", "/pub/x"])
 def test_other_headers_reach_the_app(server: Server, path: str) -> None:
-    assert server.ask(path, *sends(made()), "X-Other: kept").json["HTTP_X_OTHER"] == "kept"
+    assert server.ask(path, *sends(in_use()), "X-Other: kept").json["HTTP_X_OTHER"] == "kept"
 
 
 @over_tcp_and_unix
@@ -272,7 +265,7 @@ def test_a_connection_outlives_the_rejection_of_a_small_post(server: Server) -> 
         with connection.getresponse() as refused:
             assert refused.status == 400
             refused.read()
-        connection.request("GET", "/secret", headers={"Authorization": f"Bearer {made()}", "uid": "12"})
+        connection.request("GET", "/secret", headers={"Authorization": f"Bearer {in_use()}", "uid": "12"})
         assert first is not None
         assert connection.sock is first
         with connection.getresponse() as answered:
@@ -281,7 +274,7 @@ def test_a_connection_outlives_the_rejection_of_a_small_post(server: Server) -> 
 
 
 def test_a_renewed_token_comes_with_the_response_and_is_not_stored(server: Server) -> None:
-    due = made(minutes_left=10)
+    due = in_use(minutes_left=10)
     answer = server.ask("/secret", *sends(due))
     (renewed,) = answer.headers.get_all("X-Refreshed-Token", [])
     assert renewed not in ("", due)
@@ -290,7 +283,7 @@ def test_a_renewed_token_comes_with_the_response_and_is_not_stored(server: Serve
 
 
 def test_a_renewed_token_is_good_for_the_next_request(server: Server) -> None:
-    renewed = server.ask("/secret", *sends(made(minutes_left=10))).headers["X-Refreshed-Token"]
+    renewed = server.ask("/secret", *sends(in_use(minutes_left=10))).headers["X-Refreshed-Token"]
     answer = server.ask("/secret", *sends(renewed))
     assert (answer.json["HTTP_X_REFRESHED_TOKEN"], answer.headers["X-Refreshed-Token"]) == (renewed, None)
 
@@ -303,7 +296,7 @@ def test_a_renewed_token_is_good_for_the_next_request(server: Server) -> None:
     ],
 )
 def test_the_longest_token(server: Server, length: int, status: int) -> None:
-    token = next(t for n in range(length) if len(t := made(pad="x" * n)) >= length)
+    token = next(t for n in range(length) if len(t := in_use(pad="x" * n)) >= length)
     assert len(token) == length
     assert server.ask("/secret", *sends(token)).status == status
 
@@ -357,4 +350,4 @@ def test_garbage_is_the_clients_fault(server: Server, raw: bytes) -> None:
     assert received == b"" or 400 <= Answer.parse(received).status < 500
     assert calls(server) == before
     assert server.ask("/auth/health").status == 200
-    assert "Traceback" not in (server.folder / "server.log").read_text()
+    assert "Traceback" not in log_of(server)

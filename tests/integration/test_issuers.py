@@ -16,7 +16,17 @@ import pytest
 
 from gateway import TokenCreator
 from tests.integration.provider import USERS, Provider, private_key, providing
-from tests.integration.servers import ANY_PORT, DEADLINE, GUNICORN, SHIPPED, Answer, Server, serving, until
+from tests.integration.servers import (
+    ANY_PORT,
+    DEADLINE,
+    GUNICORN,
+    SHIPPED,
+    Answer,
+    Server,
+    log_of,
+    serving,
+    until,
+)
 from tests.support import KEY
 
 UNAVAILABLE = (503, "keys_unavailable")
@@ -96,7 +106,7 @@ def ask_until(server: Server, token: str, *, status: int) -> Answer:
         answer = ask(server, token)
         return answer if answer.status == status else None
 
-    return until(found, (server.folder / "server.log").read_text)
+    return until(found, lambda: log_of(server))
 
 
 def seen_by_the_app(server: Server, token: str, uid: str) -> Any:

@@ -11,7 +11,7 @@ import pytest
 
 from gateway import Settings, TokenCreator
 from gateway.keyfolder import generate
-from tests.integration.servers import ANY_PORT, GUNICORN, SHIPPED, Server, serving, until
+from tests.integration.servers import ANY_PORT, GUNICORN, SHIPPED, Server, log_of, serving, until
 
 APP = """\
 import os
@@ -46,10 +46,6 @@ def worker(server: Server, made: str) -> int | None:
 
 def workers(server: Server, made: str) -> set[int | None]:
     return {worker(server, made) for _ in range(40)}
-
-
-def log_of(server: Server) -> str:
-    return (server.folder / "server.log").read_text()
 
 
 def test_a_broken_file_does_not_keep_a_worker_from_being_replaced(server: Server) -> None:

@@ -28,14 +28,13 @@ from tests.integration.clients import (
     eventually,
     everywhere,
     gateway,
-    log_of,
     one_for_each_worker,
     prepare,
     workers,
 )
 from tests.integration.postgres import postgres
 from tests.integration.redis_servers import redis_server
-from tests.integration.servers import ANY_PORT, DEADLINE, GUNICORN, SHIPPED, Server, run, until
+from tests.integration.servers import ANY_PORT, DEADLINE, GUNICORN, SHIPPED, Server, log_of, run, until
 from tests.support import KEY
 
 THREADS = ("-k", "gthread", "--threads", "4")

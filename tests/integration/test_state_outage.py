@@ -33,13 +33,12 @@ from tests.integration.clients import (
     eventually,
     everywhere,
     gateway,
-    log_of,
     workers,
 )
 from tests.integration.postgres import postgres
 from tests.integration.redis_servers import SLOTS, RedisServer, cluster, redis_server
 from tests.integration.redis_servers import sentinels as watched_by_sentinels
-from tests.integration.servers import Server, until
+from tests.integration.servers import Server, log_of, until
 from tests.support import KEY
 
 THREADS = ("-k", "gthread", "--threads", "4")

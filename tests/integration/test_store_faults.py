@@ -17,7 +17,6 @@ from gateway import Settings
 from gateway.errors import StateUnavailableError
 from gateway.stores import SID, NotKeptError, Revocation, Store
 from gateway.stores.bounded import BoundedStore, bounded_store, open_store
-from tests.integration.provider import free_port
 from tests.integration.redis_servers import (
     MASTER,
     RedisServer,
@@ -26,7 +25,7 @@ from tests.integration.redis_servers import (
     replicated,
     sentinels,
 )
-from tests.integration.servers import DEADLINE, until
+from tests.integration.servers import DEADLINE, free_port, until
 from tests.support import KEY
 
 NOW = 1_800_000_000.25

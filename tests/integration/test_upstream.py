@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +17,20 @@ import pytest
 
 from gateway import TokenCreator
 from tests.integration.bodies import LEEWAY_MIB, MIB, download, peak_mib, source, upload
-from tests.integration.servers import ANY_PORT, DEADLINE, GUNICORN, SHIPPED, Answer, Server, serving, until
+from tests.integration.servers import (
+    ANY_PORT,
+    DEADLINE,
+    GUNICORN,
+    SHIPPED,
+    Answer,
+    Server,
+    log_of,
+    serving,
+    until,
+)
 from tests.remote import OK, Received, Remote, remote
 from tests.remote import Answer as Script
-from tests.support import KEY, MINUTE, claims, forge
+from tests.support import KEY, in_use
 
 TIMEOUT = 1  # seconds that the gateway waits
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -57,14 +66,8 @@ class Both:
         return log_of(self.gateway).count("Traceback")
 
 
-def log_of(gateway: Server) -> str:
-    return (gateway.folder / "server.log").read_text()
-
-
 def credentials(minutes_left: int = 30) -> tuple[str, str]:
-    began = int(time.time()) - (30 - minutes_left) * MINUTE
-    token = forge(claims(iat=began, exp=began + 30 * MINUTE, auth_time=began))
-    return f"Authorization: Bearer {token}", "uid: 12"
+    return f"Authorization: Bearer {in_use(minutes_left)}", "uid: 12"
 
 
 @contextmanager

@@ -34,6 +34,14 @@ _LINE_DEFECTS = (
     errors.MisplacedEnvelopeHeaderDefect,
     errors.MissingHeaderBodySeparatorDefect,
 )
+# The lines of an answer (RFC 9112 sections 2.2, 4, 5 and 7.1). That of a field is checked for what could end
+# it or the head elsewhere than here; the rest of it is for http.client.
+_TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
+_STATUS = re.compile(rb"HTTP/1\.[0-9] [1-9][0-9]{2}(?: " + _TEXT + rb")?\r?\n")
+_FIELD = re.compile(_TEXT + rb"\r?\n")
+_CHUNK = re.compile(rb"[0-9A-Fa-f]{1,15}[\t ]*(?:;" + _TEXT + rb")?\r\n")
+_ANNOUNCEMENT = re.compile(rb"HTTP/1\.[0-9] 1")
+_LAST_CHUNK = re.compile(rb"0+[^0-9A-Fa-f]")
 _REFUSAL = re.compile(rb"HTTP/1\.[01] [3-5]")
 _REFUSAL_BYTES = len("HTTP/1.1 4")
 
@@ -46,10 +54,11 @@ class _Incoming(io.RawIOBase):
         self._raw = sock.makefile("rb", buffering=0)
         self._timeout = cast("float", sock.gettimeout())  # each connection here has one
         self._deadline: float | None = None
+        self._is_over = False
 
     def makefile(self, mode: str) -> io.BufferedReader:
         """Return a buffered reader, as a socket does."""
-        return io.BufferedReader(self)
+        return _Lines(self)
 
     def begin_head(self) -> None:
         """Let all that is read from now on take no longer than otherwise each part of it may."""
@@ -59,12 +68,22 @@ class _Incoming(io.RawIOBase):
         """Let each part take its time again."""
         self._deadline = None
 
+    def end(self) -> None:
+        """Wait for nothing more."""
+        self._is_over = True
+
+    def give_up(self) -> None:
+        """Close the socket for whoever would use it next."""
+        self._sock.close()
+
     def readable(self) -> bool:
         """Tell that it is read from."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
         """Wait for something, and put it into the buffer."""
+        if self._is_over:
+            return None
         self._sock.settimeout(self._left())
         count = self._raw.readinto(buffer)
         if count == 0 and self._deadline is not None:  # which http.client would take for its end
@@ -85,6 +104,50 @@ class _Incoming(io.RawIOBase):
         self._raw.close()
 
 
+class _Lines(io.BufferedReader):
+    """The same with a buffer: each line that is read of it must be one that can come next.
+
+    What comes behind the answer is nobody's, so that with any of it here the socket is given up.
+    """
+
+    def __init__(self, incoming: _Incoming) -> None:
+        super().__init__(incoming)
+        self._incoming = incoming
+        self._expected = self._behind_a_head = _STATUS
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        """Return a line of a head, the size of a chunk, or a line of what trails the last one.
+
+        Raises:
+            MalformedAnswerError: it is none; otherwise a CR alone would be an end to some and to others not.
+        """
+        line = super().readline(size)
+        if line and not self._expected.fullmatch(line):
+            raise MalformedAnswerError("a line of its head or the size of a chunk is none")
+        self._expected = self._behind(line)
+        return line
+
+    def _behind(self, line: bytes) -> re.Pattern[bytes]:
+        """Return what comes behind a line."""
+        if self._expected is _STATUS:
+            self._behind_a_head = _STATUS if _ANNOUNCEMENT.match(line) else _CHUNK
+            return _FIELD
+        if self._expected is _FIELD:
+            return _FIELD if line.strip(b"\r\n") else self._behind_a_head
+        if not _LAST_CHUNK.match(line):
+            return _CHUNK
+        self._incoming.begin_head()  # what trails is as a head is, in its time too
+        return _FIELD
+
+    def close(self) -> None:
+        """Let go of the socket, and close it where more is here than was read."""
+        if not self.closed:
+            self._incoming.end()
+            if self.peek():
+                self._incoming.give_up()
+        super().close()
+
+
 class _Response(HTTPResponse):
     """The answer to a request: its head must be complete in time, however slowly its bytes drip in."""
 
@@ -103,6 +166,9 @@ class _Response(HTTPResponse):
             super().begin()
         self._check_head()
         self._incoming.end_head()
+        self.will_close = self.will_close or self._may_be_misread()
+        if self.length == 0:
+            self.chunked = False  # there is no body, whatever its head says (RFC 9112 section 6.3)
 
     def _check_head(self) -> None:
         """Refuse a head of which lines were passed over.
@@ -112,7 +178,20 @@ class _Response(HTTPResponse):
         """
         if any(isinstance(defect, _LINE_DEFECTS) for defect in self.msg.defects):
             raise MalformedAnswerError("a line of its head is no header")
+        if "Transfer-Encoding" in self.headers and not self.chunked:
+            raise MalformedAnswerError("its transfer coding is another than chunked")
         self.msg.defects.clear()
+
+    def _may_be_misread(self) -> bool:
+        """Tell whether the server may mean more to belong to the answer (RFC 9112 sections 6.1 and 6.3).
+
+        That is so with two lengths, with chunks in HTTP/1.0, and where an answer that has no body by its
+        status or to its method speaks of one: many a server sends it all the same.
+        """
+        is_coded, length = "Transfer-Encoding" in self.headers, self.headers.get("Content-Length")
+        if self.length == 0:
+            return is_coded or length not in {None, "0"}
+        return is_coded and (length is not None or self.version == 10)  # noqa: PLR2004
 
 
 class _Plain(HTTPConnection):
@@ -154,7 +233,7 @@ class Connections:
         with suppress(IndexError):
             while True:
                 connection = self._idle.pop()
-                if connection.is_connected:
+                if _is_quiet(connection):
                     return connection
                 connection.close()
         return self.fresh()
@@ -168,10 +247,18 @@ class Connections:
 
     def keep(self, connection: HTTPConnection) -> None:
         """Keep a connection, on which nothing is on its way, for a later request."""
-        if connection.is_closed or len(self._idle) >= self.MOST_IDLE:
-            connection.close()
-        else:
+        if _is_quiet(connection) and len(self._idle) < self.MOST_IDLE:
             self._idle.append(connection)
+        else:
+            connection.close()
+
+
+def _is_quiet(connection: HTTPConnection) -> bool:
+    """Tell whether a connection is open and nothing has come that nobody has asked for."""
+    sock = connection.sock
+    if sock is None or sock.fileno() < 0 or not connection.is_connected:
+        return False
+    return not (isinstance(sock, ssl.SSLSocket) and sock.pending())
 
 
 def _close_all(connections: deque[HTTPConnection]) -> None:

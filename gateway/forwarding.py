@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from http.client import responses
@@ -20,10 +20,14 @@ PIECE_BYTES = 64 * 1024  # of a body, held at a time
 UPGRADE_NOT_SUPPORTED = Rejection("upgrade_not_supported", 501, "Not Implemented")
 MALFORMED_REQUEST = Rejection("malformed_request", 400, "Bad Request")
 LENGTH_REQUIRED = Rejection("length_required", 411, "Length Required")
+UNKNOWN_CODING = Rejection("unknown_coding", 501, "Not Implemented")
+METHOD_NOT_SUPPORTED = Rejection("method_not_supported", 501, "Not Implemented")
 
 # RFC 9110 section 9.2.2: twice is as good as once.
-_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
+_IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
 _LENGTH = re.compile(r"[0-9]{1,18}")
+# RFC 3986 section 3.3, and behind a backslash, which some servers take for a slash
+_DOT_SEGMENT = re.compile(r"[/\\]\.\.?(?![^/\\])")
 _FOLD = re.compile(r"\r?\n[\t ]+")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")  # RFC 9110 section 5.5, with obs-text
 # What stands for itself: of a path (RFC 3986 section 3.3) without the `;`, behind which some servers read
@@ -51,6 +55,8 @@ _CLAIMED = _folded("""
     Forwarded X-Real-IP X-Client-IP X-Cluster-Client-IP True-Client-IP Client-IP X-Original-Method
     X-Original-URI X-Original-URL X-Rewrite-URL
 """)
+# What some servers believe of anyone on loopback, and then call his connection secure.
+_SCHEME_KEYS = frozenset({"HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_PROTOCOL", "HTTP_X_FORWARDED_SSL"})
 # What is believed of a trusted proxy.
 _BELIEVED = {
     environ_key(name): name
@@ -132,14 +138,15 @@ class Forwarding:
         proxies: whose X-Forwarded-* headers are believed.
     """
 
-    REMEMBERED = 1000  # environ keys: a client can invent header names for ever
+    REMEMBERED = 1000  # environ keys of up to LONGEST characters: a client can invent names for ever
+    LONGEST = 100
 
     def __init__(self, base: str, injected: Iterable[str], proxies: TrustedProxies) -> None:
         self._base = base
         self._injected = {environ_key(name): name for name in injected}
         kept_back = _HOP_BY_HOP | _SAID_ANEW | _MEANT_FOR_US | _CLAIMED
         self._kept_back = kept_back | frozenset(map(fold, self._injected.values()))
-        self._passed = lru_cache(self.REMEMBERED)(self._judged)
+        self._remembered = lru_cache(self.REMEMBERED)(self._judged)
         self._proxies = proxies
 
     def request(self, environ: WSGIEnvironment) -> Request | Rejection:
@@ -147,6 +154,8 @@ class Forwarding:
         method = environ["REQUEST_METHOD"]
         if "HTTP_UPGRADE" in environ or method == "CONNECT":  # which asks for a tunnel as well
             return UPGRADE_NOT_SUPPORTED
+        if method == "TRACE" or _is_meant_for_us(environ):  # TRACE would show what the gateway injects
+            return METHOD_NOT_SUPPORTED
         body = _body(environ)
         if isinstance(body, Rejection):
             return body
@@ -159,9 +168,12 @@ class Forwarding:
         return Request(method, target, headers, body if body is not None and body.length != 0 else None)
 
     def _target(self, environ: WSGIEnvironment) -> str | None:
-        """Return the path that was judged, and the query (RFC 9112 section 3.2.1); None for no path."""
+        """Return the path that was judged, and the query (RFC 9112 section 3.2.1); None for none.
+
+        With a base, a path of `.` or `..` segments is none: it could lead out of there.
+        """
         path, query = environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", "")
-        if path and not path.startswith("/"):
+        if (path and not path.startswith("/")) or (self._base and _DOT_SEGMENT.search(path)):
             return None
         target = self._base + quote(path.encode("latin-1"), _PLAIN_IN_PATH) or "/"
         return f"{target}?{quote(query.encode('latin-1'), _PLAIN_IN_QUERY)}" if query else target
@@ -177,8 +189,12 @@ class Forwarding:
             if environ.get(key):
                 headers[name] = environ[key]
         headers |= self._about_the_client(environ)
+        headers |= _about_the_way(environ["REQUEST_METHOD"], headers, environ.get("SERVER_PROTOCOL", ""))
         headers |= {name: environ[key] for key, name in self._injected.items() if key in environ}
         return headers
+
+    def _passed(self, key: str) -> _Passed | None:
+        return self._remembered(key) if len(key) <= self.LONGEST else self._judged(key)
 
     def _judged(self, key: str) -> _Passed | None:
         """Return the name of the header that an environ key is, if it is one that goes on."""
@@ -196,12 +212,29 @@ class Forwarding:
         chain = (told.get("X-Forwarded-For"), environ.get("REMOTE_ADDR"))
         told["X-Forwarded-For"] = ", ".join(address for address in chain if address)
         told.setdefault("X-Forwarded-Host", environ.get("HTTP_HOST", ""))
-        told.setdefault("X-Forwarded-Proto", environ["wsgi.url_scheme"])
+        is_claimed = not trusted and not _SCHEME_KEYS.isdisjoint(environ)
+        told.setdefault("X-Forwarded-Proto", "http" if is_claimed else environ["wsgi.url_scheme"])
         mounted_at = quote(environ.get("SCRIPT_NAME", "").encode("latin-1"), _PLAIN_IN_PATH)
         told["X-Forwarded-Prefix"] = told.get("X-Forwarded-Prefix", "") + mounted_at
         client = self._proxies.client(environ)
         told["X-Real-IP"] = "" if client == UNIX else client
         return {name: value for name, value in told.items() if value}
+
+
+def _is_meant_for_us(environ: WSGIEnvironment) -> bool:
+    """Tell whether a request is to go no further (RFC 9110 section 7.6.2)."""
+    hops = environ.get("HTTP_MAX_FORWARDS", "")
+    return environ["REQUEST_METHOD"] == "OPTIONS" and bool(_LENGTH.fullmatch(hops)) and int(hops) == 0
+
+
+def _about_the_way(method: str, headers: Mapping[str, str], protocol: str) -> dict[str, str]:
+    """Return what is said of how a request came and may go on (RFC 9110 sections 7.6.2 and 7.6.3)."""
+    via, hops = headers.get("Via"), headers.get("Max-Forwards", "")
+    ours = f"{protocol.removeprefix('HTTP/') or '1.1'} gateway"
+    said = {"Via": f"{via}, {ours}" if via else ours}
+    if method == "OPTIONS" and _LENGTH.fullmatch(hops):
+        said["Max-Forwards"] = str(int(hops) - 1)
+    return said
 
 
 def _body(environ: WSGIEnvironment) -> Body | Rejection | None:
@@ -213,6 +246,8 @@ def _body(environ: WSGIEnvironment) -> Body | Rejection | None:
         return Body(environ["wsgi.input"], int(length)) if sound else MALFORMED_REQUEST
     if not coding:
         return None
+    if coding.strip("\t ").lower() != "chunked":  # RFC 9112 section 6.1
+        return UNKNOWN_CODING
     return Body(environ["wsgi.input"], None) if environ.get("wsgi.input_terminated") else LENGTH_REQUIRED
 
 
@@ -251,14 +286,14 @@ def _in_one_line(value: str) -> str:
 
 def _length(headers: Iterable[tuple[str, str]]) -> str | None:
     """Return what Content-Length says, unless the body comes in chunks (RFC 9112 section 6.3)."""
-    said: dict[str, set[str]] = {"content-length": set(), "transfer-encoding": set()}
+    said: dict[str, list[str]] = {"content-length": [], "transfer-encoding": []}
     for name, value in headers:
         if name.lower() in said:
-            said[name.lower()].update(item.strip(" ").lower() for item in value.split(","))
-    lengths, codings = said.values()
+            said[name.lower()].append(value.lower())
+    lengths, codings = set(said["content-length"]), said["transfer-encoding"]
     if codings:
-        if codings != {"chunked"}:
-            raise MalformedAnswerError("its transfer coding is another than chunked")
+        if codings != ["chunked"]:
+            raise MalformedAnswerError("its transfer coding is another than chunked, once")
         return None
     if len(lengths) > 1 or not all(map(_LENGTH.fullmatch, lengths)):
         raise MalformedAnswerError("its Content-Length is not one number")

@@ -13,7 +13,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 from urllib3.response import BaseHTTPResponse
 
-from gateway import kinds
+from gateway import kinds, table
 from gateway.connections import Connections, sent
 from gateway.errors import ConfigError
 from gateway.forwarding import (
@@ -133,6 +133,7 @@ class _Answer:
         self._head = head
         self._is_reusable = is_reusable
         self._is_announced = False
+        self._is_closed = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Begin the response."""
@@ -160,6 +161,9 @@ class _Answer:
 
     def close(self) -> None:
         """Keep the connection, or close it if anything can still come on it."""
+        if self._is_closed:  # and the connection another's
+            return
+        self._is_closed = True
         if self._response.closed and self._is_reusable:
             self._upstream.keep(self._connection)
         else:
@@ -168,7 +172,11 @@ class _Answer:
 
 
 def _check(url: str, injected: Iterable[str]) -> None:
-    faults = [f"the upstream is {url!r}; it must be {kinds.UPSTREAM.must}"] if not _is_address(url) else []
+    faults = (
+        [f"the upstream is {table.shown(url)}; it must be {kinds.UPSTREAM.must}"]
+        if not _is_address(url)
+        else []
+    )
     faults += [f"{name!r} is injected; it must be a header's name" for name in injected if not is_legal(name)]
     if faults:
         raise ConfigError(*faults)

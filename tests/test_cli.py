@@ -830,6 +830,18 @@ def test_explain_tells_what_a_token_lacks() -> None:
 
 
 @pytest.mark.usefixtures("_policy")
+def test_explain_tells_of_a_route_for_what_an_app_may_take_for_the_same_path() -> None:
+    with Path("policy.toml").open("a") as file:
+        file.write('[[routes]]\npath = "/*"\naccess = "public"\n')
+    assert explained("GET", "/me/")[1] == [
+        "route    '/*' at policy.toml, line 22: protected",
+        "and      '/me' at policy.toml, line 17: protected: an app may take both for the same path",
+        "answer   400 Bad Request: Bad Request (missing_credentials)",
+        "why      The Authorization or the uid header is missing",
+    ]
+
+
+@pytest.mark.usefixtures("_policy")
 def test_explain_tells_the_headers_that_the_app_is_given() -> None:
     token = TOKENS.create(12, team="blue")
     assert explained("GET", "/me", "--token", "-", stdin=token) == (

@@ -108,18 +108,18 @@ def held(*sent: bytes) -> Answer:
 def test_a_request_reaches_the_server_as_it_is() -> None:
     with remote() as server:
         client = webtest.TestApp(Upstream(f"{server.url}/base/"))
-        answer = client.post("/x/../admin?a=%zz", b"body", headers={"Host": "app.example", "uid": "12"})
+        answer = client.post("/x//admin?a=%zz", b"body", headers={"Host": "app.example", "uid": "12"})
     request = server.request
     assert (answer.status, answer.body) == ("200 OK", b"ok")
-    assert (request.line, request.body) == (b"POST /base/x/../admin?a=%zz HTTP/1.1", b"body")
+    assert (request.line, request.body) == (b"POST /base/x//admin?a=%zz HTTP/1.1", b"body")
     assert (request.one("Host"), request.one("uid")) == ("app.example", "12")
 
 
-def test_nothing_is_said_of_the_one_who_hands_it_on() -> None:
+def test_no_more_is_said_of_the_one_who_hands_it_on_than_must_be() -> None:
     with remote() as server:
         Call(Upstream(server.url)).read()
     assert [name for name, _ in server.request.fields] == [
-        *("Host", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP")
+        *("Host", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Real-IP", "Via")
     ]
 
 
@@ -181,11 +181,71 @@ def test_an_answer_without_a_body_comes_back_and_the_connection_is_kept(head: st
 
 def test_an_answer_to_head_has_the_length_and_no_body() -> None:
     with remote(HEAD + b"Content-Length: 1000\r\n\r\n") as server:
+        call = Call(Upstream(server.url), REQUEST_METHOD="HEAD")
+        assert (dict(call.headers)["Content-Length"], call.read()) == ("1000", b"")
+
+
+EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
+LAST_CHUNK = b"0\r\n\r\n"
+# Answers behind which more may come, with the method of their requests.
+MISLEADING = {
+    "length and chunks": ("GET", CHUNKED[:-2] + b"Content-Length: 50\r\n\r\n" + LAST_CHUNK),
+    "chunks in HTTP/1.0": (
+        "GET",
+        b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" + LAST_CHUNK,
+    ),
+    "HEAD with a length": ("HEAD", HEAD + b"Content-Length: 50\r\n\r\n"),
+    "HEAD in chunks": ("HEAD", CHUNKED),
+    "204 with a length": ("GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 50\r\n\r\n"),
+    "304 with a length": ("GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 50\r\n\r\n"),
+    "304 in chunks": ("GET", b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("method", "answer"), MISLEADING.values(), ids=MISLEADING)
+def test_a_connection_on_which_more_may_come_is_not_kept(method: str, answer: bytes) -> None:
+    with remote(answer, OK) as server:
         app = Upstream(server.url)
-        for _ in range(2):
-            call = Call(app, REQUEST_METHOD="HEAD")
-            assert (dict(call.headers)["Content-Length"], call.read()) == ("1000", b"")
-        assert server.connections == 1
+        assert Call(app, REQUEST_METHOD=method).read() == b""
+        assert Call(app).read() == b"ok"
+        assert server.connections == 2
+
+
+@pytest.mark.parametrize("answer", [OK, CHUNKED + LAST_CHUNK, b"HTTP/1.1 204 No Content\r\n\r\n"])
+def test_a_connection_on_which_more_has_come_is_not_kept(answer: bytes) -> None:
+    with remote(answer + EVIL, OK) as server:
+        app = Upstream(server.url)
+        Call(app).read()
+        assert Call(app).read() == b"ok"
+        assert server.connections == 2
+
+
+def test_a_connection_on_which_something_comes_when_nobody_asks_is_not_used() -> None:
+    is_kept = threading.Event()
+
+    def late(connection: socket.socket) -> None:
+        connection.sendall(OK)
+        assert_set(is_kept)
+        connection.sendall(EVIL)
+        connection.recv(1)
+
+    with remote(late, OK) as server:
+        app = Upstream(server.url)
+        Call(app).read()
+        (kept,) = app._connections._idle
+        is_kept.set()
+        until(lambda: None if kept.is_connected else True, lambda: "nothing has come")
+        assert Call(app).read() == b"ok"
+
+
+def test_an_answer_that_is_closed_twice_leaves_one_connection() -> None:
+    with remote() as server:
+        app = Upstream(server.url)
+        call = Call(app)
+        call.read()
+        call.close()
+        (kept,) = app._connections._idle
+        assert kept.is_connected
 
 
 @pytest.mark.parametrize(
@@ -280,11 +340,17 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
         assert Call(Upstream(server.url)).read() == b"ok"
 
 
+def assert_set(event: threading.Event) -> None:
+    assert event.wait(PATIENCE)
+
+
 def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
-    with remote(then(OK), OK) as server:
+    is_kept = threading.Event()
+    with remote(then(OK, after=lambda connection: assert_set(is_kept)), OK) as server:
         app = Upstream(server.url)
         assert Call(app, b"body", REQUEST_METHOD="POST").read() == b"ok"
         (kept,) = app._connections._idle
+        is_kept.set()
         until(lambda: None if kept.is_connected else True, lambda: "it is open still")
         assert Call(app, b"body", REQUEST_METHOD="POST").read() == b"ok"
     assert [request.connection for request in server.received] == [1, 2]
@@ -335,8 +401,22 @@ MALFORMED = {
     "begun with half a header": b"HTTP/1.1 200 OK\r\n x\r\nContent-Length: 0\r\n\r\n",
     "of a mailbox": HEAD + b"From x\r\nContent-Length: 0\r\n\r\n",
     "illegal name": HEAD + b"X Y: z\r\nContent-Length: 0\r\n\r\n",
+    "a bare CR": HEAD + b"X: a\rSet-Cookie: b=c\r\nContent-Length: 0\r\n\r\n",
+    "two CR": HEAD + b"X: a\r\r\nContent-Length: 0\r\n\r\n",
+    "a bare CR before a name": HEAD + b"\rX: a\r\nContent-Length: 0\r\n\r\n",
+    "a bare CR in the reason": b"HTTP/1.1 200 O\rX: a\r\nContent-Length: 0\r\n\r\n",
+    "a bare CR before": b"HTTP/1.1 103 Early Hints\r\nX: a\rb\r\n\r\n" + HELLO,
+    "a line's end to some": HEAD + b"X: a\x0bb\r\nContent-Length: 0\r\n\r\n",
+    "signed status": b"HTTP/1.1 +200 OK\r\nContent-Length: 0\r\n\r\n",
+    "status in groups": b"HTTP/1.1 2_0_0 OK\r\nContent-Length: 0\r\n\r\n",
+    "status behind a tab": b"HTTP/1.1\t200 OK\r\nContent-Length: 0\r\n\r\n",
+    "another minor version": b"HTTP/1.12 200 OK\r\nContent-Length: 0\r\n\r\n",
     "illegal value": HEAD + b"X: \0\r\nContent-Length: 0\r\n\r\n",
     "two lengths": HEAD + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxx",
+    "two lengths in one": HEAD + b"Content-Length: 2, 2\r\n\r\nxx",
+    "chunks of chunks": HEAD + b"Transfer-Encoding: chunked, chunked\r\n\r\n" + LAST_CHUNK,
+    "chunks and chunks": HEAD + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n" + LAST_CHUNK,
+    "chunks to some": HEAD + b"Transfer-Encoding: chunked \r\nContent-Length: 2\r\n\r\nxx",
     "length of letters": HEAD + b"Content-Length: x\r\n\r\nxx",
     "unknown coding": HEAD + b"Transfer-Encoding: gzip, chunked\r\n\r\nxx",
     "long line": HEAD + b"X: " + b"x" * 70_000 + b"\r\n\r\n",
@@ -425,7 +505,12 @@ CUT_SHORT = {
     "before a chunk": then(CHUNKED + b"5\r\nhello\r\n"),
     "in the size of a chunk": then(CHUNKED + b"5\r\nhello\r\nf"),
     "no chunk": then(CHUNKED + b"5\r\nhello\r\nzzz\r\n"),
+    "size with a sign": then(CHUNKED + b"+5\r\nhello\r\n" + LAST_CHUNK),
+    "size in Python": then(CHUNKED + b"0x5\r\nhello\r\n" + LAST_CHUNK),
+    "size in groups": then(CHUNKED + b"0_5\r\nhello\r\n" + LAST_CHUNK),
+    "a bare CR in what trails": then(CHUNKED + b"5\r\nhello\r\n0\r\nX: a\rb\r\n\r\n"),
     "reset": then(HEAD + b"\r\nhello", after=resetting),
+    "what trails drips": dripping(CHUNKED + b"5\r\nhello\r\n0\r\n", b"X: y\r\n"),
     "stalled": held(HEAD + b"Content-Length: 10\r\n\r\nhello"),
 }
 
@@ -507,6 +592,18 @@ def test_a_certificate_that_nobody_vouches_for_is_a_bad_gateway(
         assert refusal(Call(Upstream(server.url), HTTP_AUTHORIZATION="Bearer secret")) == BAD
     assert not server.received
     assert "CERTIFICATE_VERIFY_FAILED" in caplog.text
+
+
+def test_a_connection_through_tls_on_which_more_has_come_is_not_kept(
+    tls: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "server.pem"))
+    body = b"x" * 12_000  # more than a buffer holds, and with the head less than TLS sends in one record
+    with remote(HEAD + b"Content-Length: 12000\r\n\r\n" + body + EVIL, OK, tls=tls) as server:
+        app = Upstream(server.url)
+        assert Call(app).read() == body
+        assert Call(app).read() == b"ok"
+        assert server.connections == 2
 
 
 class Endless(io.RawIOBase):

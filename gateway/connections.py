@@ -34,11 +34,11 @@ _LINE_DEFECTS = (
     errors.MisplacedEnvelopeHeaderDefect,
     errors.MissingHeaderBodySeparatorDefect,
 )
-# The lines of an answer (RFC 9112 sections 2.2, 4, 5 and 7.1). That of a field is checked for what could end
-# it or the head elsewhere than here; the rest of it is for http.client.
+# The lines of an answer (RFC 9112 sections 2.2, 4, 5 and 7.1), which http.client takes in many more forms.
+# A field may be continued, and an empty one ends them.
 _TEXT = rb"[\t\x20-\x7e\x80-\xff]*"
 _STATUS = re.compile(rb"HTTP/1\.[0-9] [1-9][0-9]{2}(?: " + _TEXT + rb")?\r?\n")
-_FIELD = re.compile(_TEXT + rb"\r?\n")
+_FIELD = re.compile(rb"(?:(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]+:|[\t ])" + _TEXT + rb")?\r?\n")
 _CHUNK = re.compile(rb"[0-9A-Fa-f]{1,15}[\t ]*(?:;" + _TEXT + rb")?\r\n")
 _ANNOUNCEMENT = re.compile(rb"HTTP/1\.[0-9] 1")
 _LAST_CHUNK = re.compile(rb"0+[^0-9A-Fa-f]")

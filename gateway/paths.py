@@ -37,11 +37,6 @@ def _is_utf8(path: str) -> bool:
     return True
 
 
-def twin(path: str) -> str:
-    """Return a path without the slash at its end, or with one: many apps serve both by one view."""
-    return path[:-1] if path.endswith("/") else path + "/"
-
-
 def decoded(target: str) -> str:
     """Return the path of a request target (RFC 9112 section 3.2.1) as `PATH_INFO` would hold it.
 

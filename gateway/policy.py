@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Self
 
-from gateway.paths import ANY, Pattern, is_normal, twin
+from gateway.paths import ANY, Pattern, is_normal
 from gateway.policyfile import RouteRules
 
 PUBLIC: Final = "public"
@@ -108,6 +108,11 @@ class _Node:
         self.any = self.any or _Node()
         return self.any
 
+    def with_slash(self) -> list[_Entry]:
+        """Return what fits the path up to here with a slash at its end."""
+        ends = self.children.get("")
+        return self.below + ends.here if ends is not None else self.below
+
 
 class Policy:
     """The table of routes, of which the first that fits a request decides.
@@ -170,9 +175,11 @@ class Policy:
         Before each of these stands what decides if the same path with a slash at its end, or without it, is
         protected by a route before: an app may serve both by one view.
         """
+        entries, others = self._walk(path)
+        if not others:
+            return [*entries, self._last]
         found: list[_Entry] = []
-        others = self._walk(twin(path))
-        for entry in self._walk(path):
+        for entry in entries:
             found += filter(None, map(entry.where, others))
             found.append(entry)
         return [*found, self._last]
@@ -183,25 +190,30 @@ class Policy:
             node = node.child(segment)
         (node.below if pattern.below else node.here).append(entry)
 
-    def _walk(self, path: str) -> list[_Entry]:
-        """Return what fits a path in normal form, in order."""
-        found: list[_Entry] = []
-        nodes = [self._root]
-        for segment in path[1:].split("/"):
+    def _walk(self, path: str) -> tuple[list[_Entry], list[_Entry]]:
+        """Return what fits a path in normal form, and what fits its twin alone, each in order."""
+        nodes, found = [self._root], []
+        for segment in path.strip("/").split("/") if path != "/" else ():
             reached = []
             for node in nodes:
                 found += node.below
-                child = node.children.get(segment)
-                if child is not None:
-                    reached.append(child)
-                if node.any is not None and segment:
+                if segment in node.children:
+                    reached.append(node.children[segment])
+                if node.any is not None:
                     reached.append(node.any)
+            if not reached:
+                return _in_order(found), []
             nodes = reached
-            if not nodes:
-                break
-        for node in nodes:
-            found += node.here
-        return sorted(found, key=_ORDER)
+        bare = [entry for node in nodes for entry in node.here]
+        with_slash = [entry for node in nodes for entry in node.with_slash()]
+        entries, others = (with_slash, bare) if path.endswith("/") else (bare, with_slash)
+        return _in_order(found + entries), _in_order(others)
+
+
+def _in_order(entries: list[_Entry]) -> list[_Entry]:
+    if len(entries) > 1:
+        entries.sort(key=_ORDER)
+    return entries
 
 
 def policy_of(

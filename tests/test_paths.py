@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.paths import Pattern, decoded, is_normal, twin
+from gateway.paths import Pattern, decoded, is_normal
 
 ODD = [
     "//x",
@@ -91,8 +91,3 @@ def test_a_target_is_decoded_once_and_loses_its_query(target: str, path: str) ->
 )
 def test_a_pattern_covers_another_if_all_its_paths_are_its_own(text: str, other: str, covers: bool) -> None:
     assert Pattern.parse(text).covers(Pattern.parse(other)) is covers
-
-
-@pytest.mark.parametrize(("path", "other"), [("/a", "/a/"), ("/a/", "/a"), ("/", ""), ("/a/b", "/a/b/")])
-def test_the_twin_of_a_path_is_there_with_or_without_a_slash_at_its_end(path: str, other: str) -> None:
-    assert twin(path) == other

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.paths import Pattern, twin
+from gateway.paths import Pattern
 from gateway.policy import MALFORMED, UNKNOWN, Demands, Policy, Route, policy_of, unreachable
 from gateway.policyfile import RouteRules
 from tests.test_paths import NOT_UTF8, ODD
@@ -219,6 +219,11 @@ def fits(route: RouteRules, method: str, path: str) -> bool:
     pattern += "/.*" if below else f"/{last}"
     covers_above = below and above and route.access != "public"
     return re.fullmatch(f"{pattern}|{above}" if covers_above else pattern, path) is not None
+
+
+def twin(path: str) -> str:
+    """The same path without the slash at its end, or with one."""
+    return path[:-1] if path.endswith("/") else path + "/"
 
 
 @given(st.lists(routes(), min_size=1, max_size=6), st.sampled_from(["GET", "HEAD", "POST", "PUT"]), PATHS)

@@ -225,7 +225,7 @@ def test_a_connection_on_which_something_comes_when_nobody_asks_is_not_used() ->
 
     def late(connection: socket.socket) -> None:
         connection.sendall(OK)
-        assert_set(is_kept)
+        wait_for(is_kept)
         connection.sendall(EVIL)
         connection.recv(1)
 
@@ -340,13 +340,13 @@ def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch
         assert Call(Upstream(server.url)).read() == b"ok"
 
 
-def assert_set(event: threading.Event) -> None:
+def wait_for(event: threading.Event) -> None:
     assert event.wait(PATIENCE)
 
 
 def test_a_connection_that_was_closed_meanwhile_is_not_used() -> None:
     is_kept = threading.Event()
-    with remote(then(OK, after=lambda connection: assert_set(is_kept)), OK) as server:
+    with remote(then(OK, after=lambda connection: wait_for(is_kept)), OK) as server:
         app = Upstream(server.url)
         assert Call(app, b"body", REQUEST_METHOD="POST").read() == b"ok"
         (kept,) = app._connections._idle
@@ -400,6 +400,7 @@ MALFORMED = {
     "no name": HEAD + b": x\r\nContent-Length: 0\r\n\r\n",
     "begun with half a header": b"HTTP/1.1 200 OK\r\n x\r\nContent-Length: 0\r\n\r\n",
     "of a mailbox": HEAD + b"From x\r\nContent-Length: 0\r\n\r\n",
+    "begun with a mailbox": b"HTTP/1.1 200 OK\r\nFrom x\r\nContent-Length: 0\r\n\r\n",
     "illegal name": HEAD + b"X Y: z\r\nContent-Length: 0\r\n\r\n",
     "a bare CR": HEAD + b"X: a\rSet-Cookie: b=c\r\nContent-Length: 0\r\n\r\n",
     "two CR": HEAD + b"X: a\r\r\nContent-Length: 0\r\n\r\n",

@@ -10,7 +10,8 @@ from wsgiref.types import WSGIEnvironment
 from gateway.claimheaders import ClaimHeaders
 from gateway.errors import InvalidClaimsError, KeysUnavailableError, TokenError
 from gateway.identity import Identity
-from gateway.policy import OPTIONAL, PUBLIC, Route, policy_of
+from gateway.kinds import OPTIONAL, PUBLIC
+from gateway.policy import Route, policy_of
 from gateway.rejections import Rejection, rejections
 from gateway.revocations import Revocations
 from gateway.settings import Settings

@@ -12,9 +12,10 @@ from gateway.claimheaders import ClaimHeaders
 from gateway.cli_tokens import answer_line, judge_of, token_given, uid_of
 from gateway.errors import InvalidClaimsError
 from gateway.identity import Identity
+from gateway.kinds import PUBLIC
 from gateway.loading import as_served
 from gateway.paths import decoded
-from gateway.policy import PUBLIC, Route
+from gateway.policy import Route
 from gateway.policyfile import ROUTE_TABLE
 from gateway.rejections import RULES, Rejection
 from gateway.settings import Settings

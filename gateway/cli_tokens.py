@@ -16,9 +16,8 @@ from gateway.claims import is_time, uid_claim
 from gateway.cli_users import claim
 from gateway.errors import ConfigError, InvalidTokenError, KeysUnavailableError, TokenError
 from gateway.rejections import Rejection, status_line
-from gateway.revocations import Revocations
+from gateway.revocations import revocations_in_force
 from gateway.settings import Settings
-from gateway.stores.bounded import bounded_store
 from gateway.tokens import TokenCreator
 
 _DATES = range(253_402_300_800)  # seconds from 1970 to the end of the year 9999
@@ -96,9 +95,8 @@ def token_given(text: str) -> str:
 
 def judge_of(settings: Settings, creator: TokenCreator) -> Authenticator:
     """Return the judge of these settings, who has asked which sessions were ended."""
-    revocations = None
-    if settings.state_url is not None:
-        revocations = Revocations(settings, bounded_store(settings), creator.now)
+    revocations = revocations_in_force(settings, creator)
+    if revocations is not None:
         revocations.start()
     return Authenticator(settings, creator, revocations)
 

@@ -30,10 +30,9 @@ from gateway.injection import Injection
 from gateway.middleware import one_of_many
 from gateway.rejections import Rejection
 from gateway.responses import Announcer
-from gateway.revocations import Revocations, revocations_of
+from gateway.revocations import revocations_in_force
 from gateway.settings import Settings
 from gateway.stores import urls
-from gateway.stores.bounded import bounded_store
 from gateway.tokens import TokenCreator
 from gateway.watch import Watch
 
@@ -117,7 +116,7 @@ class _Verifier:
     def __init__(self, settings: Settings) -> None:
         self._tokens = TokenCreator(settings)
         self._unshared = urls.is_memory(settings.state_url or "")
-        revocations = _revocations(settings, self._tokens)
+        revocations = revocations_in_force(settings, self._tokens)
         self._authenticator = Authenticator(settings, self._tokens, revocations)
         self._watch = Watch(settings, self._tokens, self._authenticator, revocations)
         self._cross_origin = CrossOrigin(settings) if settings.cors_origins else None
@@ -160,12 +159,6 @@ class _Verifier:
         if cross_origin is None:
             return answer
         return lambda environ, start_response: answer(environ, cross_origin.wrap(environ, start_response))
-
-
-def _revocations(settings: Settings, tokens: TokenCreator) -> Revocations | None:
-    if settings.state_url is None:
-        return None
-    return revocations_of(settings, tokens, bounded_store(settings))
 
 
 def _announce(_app: Flask, response: Response, **_: Any) -> None:

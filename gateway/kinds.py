@@ -13,6 +13,12 @@ from urllib.parse import SplitResult, urlsplit
 from gateway import headers, keys, paths, proxies
 from gateway.stores import urls
 
+# Who may send a request that a route is for: anybody; anybody, but who says who it is must show it; or
+# nobody without a good token.
+PUBLIC = "public"
+OPTIONAL = "optional"
+PROTECTED = "protected"
+
 MOST_MINUTES = 1_000_000_000  # some 1,900 years: a token's `exp` stays a number of 15 digits
 
 # What a uid is made of: visible ASCII, and no comma, by which servers join two headers.
@@ -306,7 +312,7 @@ PATTERN = text(
     _is_pattern,
 )
 METHODS = some('a list of methods in capitals, such as ["GET", "POST"]', _METHOD.fullmatch)
-ACCESS = one_of("public", "optional", "protected")
+ACCESS = one_of(PUBLIC, OPTIONAL, PROTECTED)
 SCOPES = some('a list of scopes, such as ["reports:read"], without spaces, " and \\', is_scope)
 CLAIMS = Kind('claims and what each must be or hold, such as { role = "admin" }', _parse_claims)
 ISSUERS = some('a list of issuers by their names, "" for us', lambda _: True)

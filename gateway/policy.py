@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, Self
 
+from gateway.kinds import PROTECTED, PUBLIC
 from gateway.paths import ANY, Pattern, is_normal
 from gateway.policyfile import RouteRules
-
-PUBLIC: Final = "public"
-OPTIONAL: Final = "optional"
-PROTECTED: Final = "protected"
 
 
 @dataclass(frozen=True, slots=True)

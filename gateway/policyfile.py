@@ -96,7 +96,7 @@ class RouteRules:
     access: str = row(
         "access",
         kinds.ACCESS,
-        "protected",
+        kinds.PROTECTED,
         "public (nobody is asked), optional (nobody has to say who it is), or protected",
     )
     scopes: tuple[str, ...] | None = row(
@@ -209,7 +209,7 @@ class _Reader:
     def _route(self, members: dict[str, Any], where: tuple[str | int, ...]) -> RouteRules:
         values, place = self._values(members, ROUTE_TABLE, where, "a route")
         access = values.get("access")
-        for asked in _ASKING if access == "public" else ():
+        for asked in _ASKING if access == kinds.PUBLIC else ():
             if asked in members:
                 line = f"{asked} is asked for, and access is {access!r}, which asks nobody; one must go"
                 self._fault((*where, asked), line)

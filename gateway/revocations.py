@@ -19,6 +19,7 @@ from gateway.errors import StateUnavailableError
 from gateway.identity import Identity
 from gateway.settings import Settings
 from gateway.stores import SID, UID, Batch, Revocation, Store
+from gateway.stores.bounded import bounded_store
 from gateway.tokens import TokenCreator
 
 MOST_READ: Final = 5000  # revocations in one query
@@ -383,6 +384,13 @@ def revocations_of(settings: Settings, tokens: TokenCreator, store: Store) -> Re
     revocations = Revocations(settings, store, tokens.now)
     tokens.ended_until = revocations.ended_until
     return revocations
+
+
+def revocations_in_force(settings: Settings, tokens: TokenCreator) -> Revocations | None:
+    """Return what was ended as the store of the settings keeps it; None where they name none."""
+    if settings.state_url is None:
+        return None
+    return revocations_of(settings, tokens, bounded_store(settings))
 
 
 def session_named(kind: str, value: str) -> Session:

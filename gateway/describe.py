@@ -39,11 +39,12 @@ def _meaning(row: Row) -> str:
 
 def markdown_table(table: Iterable[Row] = TABLE, what: str = "variable") -> str:
     """Return settings as a Markdown table: what they are called, default, meaning."""
-    rows = [f"| `{row.variable}` | {_default(row)} | {row.meaning} |\n" for row in table]
+    rows = [f"| `{row.variable}` | {default_of(row)} | {row.meaning} |\n" for row in table]
     return f"| {what} | default | meaning |\n|---|---|---|\n" + "".join(rows)
 
 
-def _default(row: Row) -> str:
+def default_of(row: Row) -> str:
+    """Return the default of a setting, in Markdown."""
     if row.default_text:
         return row.default_text
     return f"`{plain(row.default)}`" if plain(row.default) else "none"

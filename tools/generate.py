@@ -6,11 +6,13 @@ from pathlib import Path
 
 from gateway import describe
 from gateway.policyfile import ISSUER_TABLE, ROUTE_TABLE
+from tools import settings_page
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 KEYS = ROOT / "docs" / "keys.md"
 POLICY = ROOT / "docs" / "policy.md"
+SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 
 
 def generated() -> dict[Path, str]:
@@ -18,6 +20,7 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "config.env.example": describe.example({}),
         README: _with_table(README, "settings", describe.markdown_table()),
+        SETTINGS: settings_page.page(),
         KEYS: _with_table(KEYS, "issuers", describe.markdown_table(ISSUER_TABLE, "key")),
         POLICY: _with_table(POLICY, "routes", describe.markdown_table(ROUTE_TABLE, "key")),
     }

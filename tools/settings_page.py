@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 from gateway import describe
 from gateway.settings import TABLE
 from gateway.table import Row
+
+DOCS = Path(__file__).parent.parent / "docs"
 
 
 class Group(NamedTuple):
@@ -58,10 +61,16 @@ def _paragraphs() -> Iterator[str]:
 
 
 def _heading(group: Group) -> str:
-    more = f"\n[{group.page}](../{group.page}) says more.\n" if group.page else ""
+    more = f"\nMore: [{_title(group.page)}](../{group.page}).\n" if group.page else ""
     return f"\n## {group.title}\n{more}"
 
 
+def _title(page: str) -> str:
+    return (DOCS / page).read_text("utf-8").partition("\n")[0].removeprefix("# ")
+
+
 def _setting(row: Row) -> str:
-    default = describe.default_of(row)
-    return f"\n### `{row.variable}`\n\n{row.meaning}\n\nDefault: {default}. In code: `{row.keyword}`.\n"
+    default = f"Default: {describe.default_of(row)}"
+    if row.default_text.startswith("required"):
+        default = row.default_text.replace("required", "Required", 1)
+    return f"\n### `{row.variable}`\n\n{row.meaning}\n\n{default}. In code: `{row.keyword}`.\n"

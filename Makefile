@@ -33,14 +33,14 @@ test-system: $(VENV)/installed-test,browser $(VENV)/servers
 # of code that does not do what its page says.
 docs: $(VENV)/installed-docs,test
 	rm -rf docs/_build
-	$(BIN)/sphinx-build -q -W -n --keep-going docs docs/_build/html
+	$(BIN)/sphinx-build -q -W -n --keep-going -d docs/_build/doctrees docs docs/_build/html
 	$(BIN)/python -m tools.links docs/_build/html
 	$(BIN)/pytest -q tests/test_docs.py tests/test_readme.py
 	@echo 'the documents are at $(CURDIR)/docs/_build/html/index.html'
 
 # Links to elsewhere, which needs the network.
 docs-links: $(VENV)/installed-docs,test
-	$(BIN)/sphinx-build -q -b linkcheck docs docs/_build/linkcheck
+	$(BIN)/sphinx-build -q -b linkcheck -d docs/_build/doctrees docs docs/_build/linkcheck
 
 bench: $(VENV)/installed-bench $(VENV)/servers
 	$(BIN)/python -m bench

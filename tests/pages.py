@@ -161,7 +161,7 @@ class _Reader(contextlib.ExitStack):
         path.write_text(text, "utf-8")
         importlib.invalidate_caches()
         if language == "toml" and "policy" in path.name:
-            Settings(token_key=KEY, policy_file=str(path))
+            Settings(token_key=os.environ["TOKEN_KEY"], policy_file=str(path))
         return SOUND[language](text)
 
     def _python(self, example: Example) -> None:

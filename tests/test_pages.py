@@ -72,6 +72,9 @@ def fence(language: str, *lines: str) -> str:
         pytest.param(
             fence("toml", "# policy.toml", "[[rutes]]"), "the nearest is routes", id="a policy file"
         ),
+        pytest.param(
+            fence("toml", "# policy.toml", "[[issuers]]"), "jwks_url", id="without tokens of its own"
+        ),
         pytest.param(fence("text", "# ../a.txt", "a"), "not in the page's folder", id="a file elsewhere"),
         pytest.param("<!-- not run: why -->\n\n" + fence("sh", "true"), "no block", id="a remark too early"),
         pytest.param("<!-- not run: -->\n" + fence("sh", "false"), "reason is missing", id="no reason"),
@@ -128,6 +131,14 @@ def test_a_file_is_the_block_and_json_is_without_its_name(page: Path, folder: Pa
     done(fence("json", "// a.json", "{}") + fence("ini", "; b/c.ini", "[d]"), page, folder)
     assert json.loads((folder / "a.json").read_text("utf-8")) == {}
     assert (folder / "b" / "c.ini").read_text("utf-8") == "; b/c.ini\n[d]\n"
+
+
+def test_a_policy_file_is_read_by_a_gateway_with_the_key_of_the_page(page: Path, folder: Path) -> None:
+    issuer = ('issuer = "https://a.example"', 'jwks_url = "https://a.example/jwks"', 'audience = "app"')
+    policy = fence("toml", "# policy.toml", "[[issuers]]", *issuer)
+    done(fence("sh", "export TOKEN_KEY=  # nothing is issued") + policy, page, folder)
+    with pytest.raises(ConfigError, match="uid_prefix"):
+        done(policy, page, folder)
 
 
 def test_a_server_answers_until_the_next_one(page: Path, folder: Path) -> None:

@@ -21,6 +21,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 exclude_patterns = ["_build"]
+smartquotes = False  # which would make a dash of the two before an option
 
 # The pages are read as plain Markdown too, so that only the index and the reference use more of MyST.
 myst_enable_extensions = ["colon_fence"]
@@ -54,6 +55,9 @@ PAGES = {
 }
 LINK = re.compile(r"(?<=\]\()(?![a-z]+:|#)[^)#\s]+")
 
+# A line of help with indented ones below it, where line breaks are kept.
+LISTED = re.compile(r"^\| (?P<title>\S.*)(?P<body>(?:\n\|  .*)+)", re.MULTILINE)
+
 
 def lead_from_page(_: Sphinx, page: str, content: list[str]) -> None:
     """Have the links of a page lead to pages, also where the project has another file."""
@@ -82,6 +86,17 @@ def mark_examples(*arguments: Any) -> None:
             lines[place - 1 : place - 1] = ["", "::"]
 
 
+def mark_lists(*arguments: Any) -> None:
+    """Mark as code what a command's help lists, its examples among it, so that it stays as it is written."""
+    lines: list[str] = arguments[-1]
+    lines[:] = LISTED.sub(_code, "\n".join(lines)).split("\n")
+
+
+def _code(listed: re.Match[str]) -> str:
+    body = listed["body"].replace("\n|", "\n ")
+    return f"{listed['title']}\n\n.. code-block:: text\n{body}\n"
+
+
 def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
@@ -91,5 +106,7 @@ def setup(app: Sphinx) -> None:
     app.connect("source-read", lead_from_page)
     app.connect("include-read", lead_from_included)
     app.connect("autodoc-process-docstring", mark_examples, priority=400)  # before napoleon's 500
+    for part in ("description", "epilog"):
+        app.connect(f"sphinx-click-process-{part}", mark_lists)
     for language in ("caddyfile", "csv"):
         app.add_lexer(language, TextLexer)

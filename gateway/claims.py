@@ -174,7 +174,9 @@ class ClaimRules(ABC):
             must = "an integer, or 1 to 255 visible ASCII characters without a comma"
             raise InvalidClaimsError(f"the uid must be {must}", claims)
         if self._others and uid.startswith(self._others):
-            raise InvalidClaimsError("the uid begins as those of another issuer do", claims)
+            raise InvalidClaimsError(
+                "the uid begins as those of another issuer do; it must begin otherwise", claims
+            )
         return uid
 
     def _check_source(self, claims: dict[str, Any]) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, NoReturn
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import click
 
 from gateway.authentication import Anonymous
 from gateway.claimheaders import ClaimHeaders
-from gateway.cli_tokens import answer_line, judge_of, token_given, uid_of
+from gateway.cli_completion import methods, uids
+from gateway.cli_group import REFUSED, Command, examples
+from gateway.cli_output import as_json, print_json
+from gateway.cli_tokens import answer, judge_of, label, token_given, uid_of, verdict_document
 from gateway.errors import InvalidClaimsError
 from gateway.identity import Identity
 from gateway.kinds import PUBLIC
@@ -22,23 +26,88 @@ from gateway.settings import Settings
 from gateway.tokens import TokenCreator
 
 
-@click.command()
-@click.argument("method")
+@dataclass
+class _Told:
+    """What is told of a request: a line for each fact, and the same for a script.
+
+    `route` and `besides` describe the routes that it meets, if any, and `answer` what is answered where
+    there is no verdict on somebody.
+    """
+
+    method: str
+    path: str
+    route: str | None = None
+    besides: str | None = None
+    answered_by: str = "app"
+    answer: str = "the app's own, for nobody in particular"
+    verdict: Identity | Rejection | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    why: Sequence[str] = ()
+
+    def show(self) -> None:
+        """Print the lines."""
+        _say("request", f"{self.method} {self.path}")
+        if self.route is not None:
+            _say("route", self.route)
+        if self.besides is not None:
+            _say("and", f"{self.besides}: an app may take both for the same path")
+        if self.verdict is None:
+            _say("answer", self.answer)
+        else:
+            answer(self.verdict)
+        for reason in self.why:
+            _say("why", reason)
+        for name, value in self.headers.items():
+            _say("header", f"{name}: {value}")
+
+    def document(self) -> dict[str, Any]:
+        """Return the same, for a script."""
+        told = {name: getattr(self, name) for name in ("method", "path", "route", "besides", "answered_by")}
+        return {
+            **told,
+            **verdict_document(self.verdict),
+            "headers": dict(self.headers),
+            "why": list(self.why),
+        }
+
+
+@click.command(
+    cls=Command,
+    short_help="Tell what a request would be answered, and why.",
+    epilog=examples(
+        "gateway explain GET /reports/2026",
+        'gateway explain GET /admin/x --token "$TOKEN"',
+        "gateway token create --uid 12 | gateway explain POST /reports --token -",
+        'gateway explain GET /admin/x --token "$TOKEN" --json',
+    ),
+)
+@click.argument("method", shell_complete=methods)
 @click.argument("target", metavar="PATH")
 @click.option("--token", "text", help="The token that is sent; - reads it from standard input.")
-@click.option("--uid", help="The uid header that is sent; the token's own uid, unless given.")
-def explain(method: str, target: str, text: str | None, uid: str | None) -> None:
+@click.option(
+    "--uid", shell_complete=uids, help="The uid header that is sent; the token's own uid, unless given."
+)
+@as_json
+def explain(method: str, target: str, text: str | None, uid: str | None, json_: bool) -> None:
     """Tell which route a request meets, what would be answered, and why.
 
     The path is as a client writes it, percent-encoded. The exit code is 1 for a request that is refused.
-    For example: gateway explain GET /admin/x --token "$TOKEN"
     """
-    settings = as_served(Settings.from_env())
-    path = _path(target)
-    _say("request", f"{method} {_shown(path)}")
+    told = _told(as_served(Settings.from_env()), method, _path(target), text, uid)
+    if json_:
+        print_json(told.document())
+    else:
+        told.show()
+    if isinstance(told.verdict, Rejection):
+        raise click.exceptions.Exit(REFUSED)
+
+
+def _told(settings: Settings, method: str, path: str, text: str | None, uid: str | None) -> _Told:
+    told = _Told(method, _shown(path))
     if settings.prefix and f"{path}/".startswith(f"{settings.prefix}/"):
-        _say("answer", f"the gateway's own: it is at or under GATEWAY_PREFIX, {settings.prefix}")
-        return
+        told.answered_by = "gateway"
+        told.answer = f"the gateway's own: it is at or under GATEWAY_PREFIX, {settings.prefix}"
+        return told
     creator = TokenCreator(settings)
     authorization = None
     if text is not None:
@@ -46,40 +115,30 @@ def explain(method: str, target: str, text: str | None, uid: str | None) -> None
         authorization, uid = f"Bearer {token}", uid_of(creator, token) if uid is None else uid
     judge = judge_of(settings, creator)
     route = judge.find(method, path) if judge.find is not None else None
-    _say("route", _described(route))
+    told.route = _described(route)
     if route is not None and route.besides is not None:
-        _say("and", f"{_described(Route(rules=route.besides))}: an app may take both for the same path")
+        told.besides = _described(Route(rules=route.besides))
     verdict = judge.authenticate(method, path, authorization, uid)
-    if isinstance(verdict, Identity):
-        _explain_identity(verdict, settings)
-    elif isinstance(verdict, Anonymous):
-        _say("answer", "the app's own, for nobody in particular")
-        _say(
-            "why", "nobody is asked there" if route and route.access == PUBLIC else "no credentials were sent"
-        )
+    if isinstance(verdict, Anonymous):
+        asked = "nobody is asked there" if route and route.access == PUBLIC else "no credentials were sent"
+        told.why = [asked]
+    elif isinstance(verdict, Identity):
+        told.verdict = verdict
+        told.headers = _headers(verdict, settings)
     else:
-        reasons = _lacking(judge.identify(authorization, uid), route, settings)
-        _refuse(verdict, {rule.code: rule.description for rule in RULES}[verdict.code], *reasons)
+        told.verdict, told.answered_by = verdict, "gateway"
+        rule = {rule.code: rule.description for rule in RULES}[verdict.code]
+        told.why = [rule, *_lacking(judge.identify(authorization, uid), route, settings)]
+    return told
 
 
-def _say(label: str, text: str) -> None:
-    click.echo(f"{label:<8} {text}")
+def _say(name: str, text: str) -> None:
+    click.echo(f"{label(name, 8)} {text}")
 
 
-def _refuse(rejection: Rejection, *reasons: str) -> NoReturn:
-    """Tell of a refusal, and end."""
-    _say("answer", answer_line(rejection))
-    for reason in reasons:
-        _say("why", reason)
-    raise click.exceptions.Exit(1)
-
-
-def _explain_identity(identity: Identity, settings: Settings) -> None:
-    headers = ClaimHeaders(settings.claim_headers).values(identity.claims())
-    renewed = ", and a renewed token" if identity.renewed else ""
-    _say("answer", f"the app's own, for uid {identity.uid}{renewed}")
-    for header, value in headers:
-        _say("header", f"{header.name}: {value}")
+def _headers(identity: Identity, settings: Settings) -> dict[str, str]:
+    values = ClaimHeaders(settings.claim_headers).values(identity.claims())
+    return {header.name: value for header, value in values}
 
 
 def _lacking(verdict: Identity | Rejection, route: Route | None, settings: Settings) -> Iterator[str]:

@@ -8,17 +8,22 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Final
 
 import click
 
 from gateway import extras, keyfolder
 from gateway.audit import audit_of_command
+from gateway.cli_completion import kids
+from gateway.cli_group import Faults, Group, examples
+from gateway.cli_output import Column, as_json, moment, print_json, print_table, warn
 from gateway.describe import utc
 from gateway.envfile import shown
 from gateway.errors import ConfigError
 from gateway.events import KeysTaken
 from gateway.keyfolder import FolderRing, KeyFile
 from gateway.keys import ASYMMETRIC
+from gateway.nearest import question
 from gateway.settings import TABLE
 from gateway.sources import Found
 from gateway.table import checked
@@ -71,7 +76,7 @@ class _Folder:
         """Read the keys, and warn of what else is there: a broken file must not keep one from acting."""
         ring, faults = keyfolder.read_what_is_sound(self.path, self.alg, self.activation_sec)
         for warning in (*faults, *keyfolder.exposed_files(self.path)):
-            click.echo(f"warning: {warning}", err=True)
+            warn(warning)
         return ring
 
     def generate(self) -> KeyFile:
@@ -84,12 +89,14 @@ class _Folder:
         self._log(added=[str(file.key.kid)])
         return file
 
-    def remove(self, file: KeyFile) -> None:
+    def remove(self, file: KeyFile, quiet: bool) -> None:
         try:
             file.path.unlink(missing_ok=True)
         except OSError as error:
-            raise ConfigError(f"{file} cannot be deleted: {error.strerror}") from error
-        click.echo(f"{file} deleted: within ten seconds no token of it is accepted any more")
+            reason = f"{file} cannot be deleted: {error.strerror}"
+            raise ConfigError(f"{reason}; run this as the user whose folder it is") from error
+        if not quiet:
+            click.echo(f"{file} deleted: within ten seconds no token of it is accepted any more")
         self._log(removed=[str(file.key.kid)])
 
     def _log(self, added: Sequence[str] = (), removed: Sequence[str] = ()) -> None:
@@ -103,7 +110,21 @@ class _Folder:
         return None if signs_until is None else signs_until + self.lifetime_sec
 
 
-@click.group()
+_COLUMNS: Final = (
+    Column("KEY"),
+    Column("ALGORITHM"),
+    Column("MADE", plain="made {}"),
+    Column("STATE"),
+)
+
+
+@click.group(
+    cls=Group,
+    epilog=examples(
+        "gateway keys rotate   # once a day, by cron for one",
+        "gateway keys list",
+    ),
+)
 def keys() -> None:
     """Keep the private keys in GATEWAY_KEY_DIR.
 
@@ -112,26 +133,45 @@ def keys() -> None:
     """
 
 
-@keys.command("generate")
-def generate() -> None:
+@keys.command(
+    "generate",
+    short_help="Make a key for GATEWAY_ALGORITHM.",
+    epilog=examples(
+        "GATEWAY_ALGORITHM=EdDSA GATEWAY_KEY_DIR=keys gateway keys generate",
+        "gateway keys generate --json",
+    ),
+)
+@as_json
+def generate(json_: bool) -> None:
     """Make a key for GATEWAY_ALGORITHM; the first in the folder signs at once."""
     folder = _Folder.of_settings()
     file = folder.generate()
-    click.echo(f"{file} written: keep it secret")
-    click.echo(_when_it_signs(folder.read(), file))
+    ring = folder.read()
+    if json_:
+        print_json(_changes(ring, file))
+    else:
+        _say_made(ring, file)
 
 
-@keys.command("list")
-def list_() -> None:
+@keys.command("list", epilog=examples("gateway keys list", "gateway keys list --json"))
+@as_json
+def list_(json_: bool) -> None:
     """List the keys, the oldest first, and what each of them does."""
     folder = _Folder.of_settings()
     ring = folder.read()
-    for file in ring.files:
-        click.echo(f"{file.key.kid}  {file.key.alg}  made {utc(file.made)}  {_state(folder, ring, file)}")
+    if json_:
+        print_json({"keys": [_document(folder, ring, file) for file in ring.files]})
+        return
+    rows = [(str(f.key.kid), f.key.alg, utc(f.made), _state(folder, ring, f)) for f in ring.files]
+    print_table(_COLUMNS, rows)
 
 
-@keys.command("rotate")
-def rotate() -> None:
+@keys.command(
+    "rotate",
+    epilog=examples("gateway keys rotate", "gateway keys rotate --json"),
+)
+@as_json
+def rotate(json_: bool) -> None:
     """Make a key, and retire those of which every token has expired.
 
     To be run now and then, by cron for one.
@@ -139,29 +179,86 @@ def rotate() -> None:
     folder = _Folder.of_settings()
     file = folder.generate()
     ring = folder.read()
-    click.echo(f"{file} written: keep it secret")
-    click.echo(_when_it_signs(ring, file))
-    for old in _finished(folder, ring):
-        folder.remove(old)
+    finished = list(_finished(folder, ring))
+    if not json_:
+        _say_made(ring, file)
+    for old in finished:
+        folder.remove(old, quiet=json_)
+    if json_:
+        print_json(_changes(ring, file, finished))
 
 
-@keys.command("retire")
-@click.argument("kid")
+@keys.command(
+    "retire",
+    short_help="Delete a key of which no token is alive.",
+    epilog=examples(
+        'gateway keys retire "$KID"   # one that gateway keys list shows',
+        'gateway keys retire "$KID" --force',
+    ),
+)
+@click.argument("kid", shell_complete=kids)
 @click.option("--force", is_flag=True, help="Even if tokens of that key are still alive: all are refused.")
-def retire(kid: str, force: bool) -> None:
+@as_json
+def retire(kid: str, force: bool, json_: bool) -> None:
     """Delete a key, by its KID; refused while tokens of it can still be alive."""
     folder = _Folder.of_settings()
     ring = folder.read()
     file = next((file for file in ring.files if file.key.kid == kid), None)
     if file is None:
-        known = ", ".join(str(file.key.kid) for file in ring.files) or "none"
-        raise ConfigError(f"{shown(folder.path)} holds no key {kid!r}; it holds {known}")
+        raise Faults(_unknown(folder, ring, kid))
     if [other for other in ring.files if other.key.alg == folder.alg] == [file]:
-        raise ConfigError(f"{kid} is the only key for {folder.alg}; gateway keys generate makes another")
+        raise Faults(f"{kid} is the only key for {folder.alg}; gateway keys generate makes another")
     reason = _alive(folder, ring, file)
     if reason and not force:
-        raise ConfigError(f"{kid} {reason}; --force retires it all the same, and refuses its tokens")
-    folder.remove(file)
+        raise Faults(f"{kid} {reason}; --force retires it all the same, and refuses its tokens")
+    folder.remove(file, quiet=json_)
+    if json_:
+        print_json(_changes(ring, None, [file]))
+
+
+def _unknown(folder: _Folder, ring: FolderRing, kid: str) -> str:
+    known = [str(file.key.kid) for file in ring.files]
+    held = ", ".join(known) or "none; gateway keys generate makes one"
+    return f"{shown(folder.path)} holds no key {kid!r}; it holds {held}{question(kid, known)}"
+
+
+def _say_made(ring: FolderRing, file: KeyFile) -> None:
+    click.echo(f"{file} written: keep it secret")
+    click.echo(_when_it_signs(ring, file))
+
+
+def _changes(ring: FolderRing, made: KeyFile | None, retired: Sequence[KeyFile] = ()) -> dict[str, Any]:
+    """Return what was made and what was retired, for a script."""
+    names = [str(file.key.kid) for file in retired]
+    return {"made": None if made is None else _made(ring, made), "retired": names}
+
+
+def _made(ring: FolderRing, file: KeyFile) -> dict[str, Any]:
+    signs_from = time.time() if _signs(ring, file) else ring.active_from(file)
+    return {**_named(file), "signs_from": moment(signs_from)}
+
+
+def _named(file: KeyFile) -> dict[str, Any]:
+    return {
+        "kid": str(file.key.kid),
+        "algorithm": file.key.alg,
+        "file": str(file.path),
+        "made": moment(file.made),
+    }
+
+
+def _document(folder: _Folder, ring: FolderRing, file: KeyFile) -> dict[str, Any]:
+    """Return what a script may want to know of a key, nothing of the key itself."""
+    now, until = time.time(), folder.alive_until(ring, file)
+    begins = file.key.alg == folder.alg and ring.active_from(file) > now
+    signs = file is ring.signing(now)
+    return {
+        **_named(file),
+        "signs": signs,
+        "signs_from": moment(ring.active_from(file)) if begins and not signs else None,
+        "verifies_until": None if until is None else moment(until),
+        "can_be_retired": until is not None and until <= now,
+    }
 
 
 def _finished(folder: _Folder, ring: FolderRing) -> Iterator[KeyFile]:
@@ -194,6 +291,10 @@ def _state(folder: _Folder, ring: FolderRing, file: KeyFile) -> str:
 
 
 def _when_it_signs(ring: FolderRing, file: KeyFile) -> str:
+    when = "at once" if _signs(ring, file) else f"from {utc(ring.active_from(file))}"
+    return f"{file.key.kid} signs {when}"
+
+
+def _signs(ring: FolderRing, file: KeyFile) -> bool:
     signing = ring.signing(time.time())
-    signs = signing is not None and signing.path == file.path
-    return f"{file.key.kid} signs {'at once' if signs else f'from {utc(ring.active_from(file))}'}"
+    return signing is not None and signing.path == file.path

@@ -10,9 +10,13 @@ import click
 
 from gateway.audit import audit_of_command
 from gateway.claims import uid_text
+from gateway.cli_completion import issuers, uids
+from gateway.cli_group import Faults, Group, examples
+from gateway.cli_output import Column, as_json, moment, print_json, print_table
 from gateway.describe import utc
 from gateway.errors import ConfigError
 from gateway.events import ALL, SESSION, Named, Revoked
+from gateway.nearest import question
 from gateway.revocations import MOST_READ, Revocations, session_named
 from gateway.settings import Settings
 from gateway.stores import JTI, SID, UID, Revocation, Store, urls
@@ -21,7 +25,23 @@ from gateway.stores.bounded import open_store
 _TIMEOUT_SEC: Final = 5  # a person waits longer than a request
 
 
-@click.group()
+_COLUMNS: Final = (
+    Column("WHAT"),
+    Column("NAME"),
+    Column("REVOKED", plain="revoked {}"),
+    Column("KEPT UNTIL", plain="kept until {}"),
+    Column("ISSUER", plain="of {}"),
+)
+
+
+@click.group(
+    cls=Group,
+    short_help="End sessions, and list what was ended.",
+    epilog=examples(
+        "gateway sessions revoke --uid 12",
+        "gateway sessions list-revoked",
+    ),
+)
 def sessions() -> None:
     """End sessions, of one user or one by one, and list what was ended.
 
@@ -29,37 +49,59 @@ def sessions() -> None:
     """
 
 
-@sessions.command("revoke")
-@click.option("--uid", help="End every session of this uid that has begun so far.")
+@sessions.command(
+    "revoke",
+    epilog=examples(
+        "gateway sessions revoke --uid 12",
+        "gateway sessions revoke --sid Zm9vYmFy   # the claim sid of one token",
+    ),
+)
+@click.option("--uid", shell_complete=uids, help="End every session of this uid that has begun so far.")
 @click.option("--sid", help="End one session, by the claim sid of its tokens.")
 @click.option("--jti", help="End one session of tokens without sid, by their claim jti.")
-@click.option("--issuer", help="Whose tokens they are, by iss, if not our own.")
+@click.option("--issuer", shell_complete=issuers, help="Whose tokens they are, by iss, if not our own.")
 def revoke(uid: str | None, sid: str | None, jti: str | None, issuer: str | None) -> None:
-    """End every session of a uid, or one session.
-
-    For example: gateway sessions revoke --uid 12
-    """
+    """End every session of a uid, or one session."""
     named = {kind: value for kind, value in ((UID, uid), (SID, sid), (JTI, jti)) if value is not None}
     if len(named) != 1:
-        raise ConfigError("nothing is revoked: give one of --uid, --sid and --jti")
+        raise click.UsageError("nothing is revoked: give one of --uid, --sid and --jti")
     ((kind, value),) = named.items()
     settings = Settings.from_env()
     _check(settings, issuer, kind, value)
-    _end(settings, issuer, kind, value)
+    click.echo(_end(settings, issuer, kind, value))
 
 
-@sessions.command("list-revoked")
-def list_revoked() -> None:
+@sessions.command(
+    "list-revoked",
+    short_help="List what was ended, the oldest first.",
+    epilog=examples("gateway sessions list-revoked", "gateway sessions list-revoked --json"),
+)
+@as_json
+def list_revoked(json_: bool) -> None:
     """List what was ended and may still be alive somewhere, the oldest first."""
-    for each in _live(_store(Settings.from_env()), time.time()):
-        source = f"  of {each.issuer}" if each.issuer else ""
-        value = each.value if each.value.isprintable() else repr(each.value)
-        times = f"revoked {utc(each.moment)}  kept until {utc(each.expires)}"
-        click.echo(f"{each.kind}  {value}  {times}{source}")
+    live = list(_live(_store(Settings.from_env()), time.time()))
+    if json_:
+        print_json({"revocations": [_document(each) for each in live]})
+        return
+    rows = [
+        (each.kind, _shown(each.value), utc(each.moment), utc(each.expires), each.issuer or "")
+        for each in live
+    ]
+    print_table(_COLUMNS, rows)
 
 
-def end_sessions(settings: Settings, uid: str) -> None:
-    """End every session of a uid of ours that has begun so far, and say so; or say that they live on.
+def _document(revocation: Revocation) -> dict[str, str | None]:
+    return {
+        "kind": revocation.kind,
+        "value": revocation.value,
+        "issuer": revocation.issuer or None,
+        "revoked": moment(revocation.moment),
+        "kept_until": moment(revocation.expires),
+    }
+
+
+def end_sessions(settings: Settings, uid: str) -> str:
+    """End every session of a uid of ours that has begun so far; return what is to be said of them.
 
     Raises:
         StateUnavailableError: the store could not be made to keep that.
@@ -67,48 +109,55 @@ def end_sessions(settings: Settings, uid: str) -> None:
     if settings.state_url is None or urls.is_memory(settings.state_url):
         until = utc(time.time() + settings.max_session_min * 60)
         what = "without a GATEWAY_STATE_URL that others share"
-        click.echo(f"{what}, sessions of {uid} live on, until {until} at the latest")
-        return
-    _end(settings, None, UID, uid)
+        return f"{what}, sessions of {uid} live on, until {until} at the latest"
+    return _end(settings, None, UID, uid)
 
 
-def _end(settings: Settings, issuer: str | None, kind: str, value: str) -> None:
-    """End what is called so, say it, and have it in the audit log."""
+def _end(settings: Settings, issuer: str | None, kind: str, value: str) -> str:
+    """End what is called so, have it in the audit log, and return what is to be said."""
     _revocations(settings).end_named(issuer, kind, value)
-    click.echo(_said(kind, value, settings))
     audit = audit_of_command(settings.log_format)
     if audit is not None:
         of_all = Named(value, issuer)
         of_one = Named(None, issuer, session_named(kind, value))
         audit.revoked(None, Revoked(ALL, of_all) if kind == UID else Revoked(SESSION, of_one))
+    return _said(kind, value, settings)
 
 
 def _said(kind: str, value: str, settings: Settings) -> str:
-    value = value if value.isprintable() else repr(value)
-    what = f"every session of {value} that had begun" if kind == UID else f"the session {value}"
+    name = _shown(value)
+    what = f"every session of {name} that had begun" if kind == UID else f"the session {name}"
     return f"{what} is ended; all workers know it within {settings.state_sync_sec:g} s"
+
+
+def _shown(value: str) -> str:
+    return value if value.isprintable() else repr(value)
 
 
 def _check(settings: Settings, issuer: str | None, kind: str, value: str) -> None:
     prefixes = {rules.issuer: rules.uid_prefix for rules in settings.issuers}
     if issuer is not None and issuer not in prefixes:
-        must = f"it must be one of {', '.join(prefixes)}" if prefixes else "the policy file names none"
-        raise ConfigError(f"--issuer is {issuer!r}; {must}")
+        must = (
+            f"it must be one of {', '.join(prefixes)}"
+            if prefixes
+            else "the policy file names none, so leave it out"
+        )
+        raise Faults(f"--issuer is {issuer!r}; {must}{question(issuer, prefixes)}")
     if kind == UID:
         _check_uid(value, issuer, prefixes)
     elif not value:
-        raise ConfigError(f"--{kind} is {value!r}; it must be text")
+        raise Faults(f"--{kind} is {value!r}; it must be text")
 
 
 def _check_uid(uid: str, issuer: str | None, prefixes: Mapping[str, str]) -> None:
     if uid_text(uid) is None:
         must = "1 to 255 visible ASCII characters without a comma"
-        raise ConfigError(f"--uid is {uid!r}; it must be {must}")
+        raise Faults(f"--uid is {uid!r}; it must be {must}")
     if issuer is not None and not uid.startswith(prefixes[issuer]):
-        raise ConfigError(f"--uid is {uid!r}; it must begin with {prefixes[issuer]!r}, as all of that issuer")
+        raise Faults(f"--uid is {uid!r}; it must begin with {prefixes[issuer]!r}, as all of that issuer")
     for other, prefix in prefixes.items():
         if issuer is None and prefix and uid.startswith(prefix):
-            raise ConfigError(f"--uid is {uid!r}, which is of another issuer; add --issuer {other}")
+            raise Faults(f"--uid is {uid!r}, which is of another issuer; add --issuer {other}")
 
 
 def _store(settings: Settings) -> Store:

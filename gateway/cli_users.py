@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
@@ -20,10 +21,14 @@ import click
 
 from gateway import jws, kinds
 from gateway.claims import uid_claim
+from gateway.cli_completion import uids
+from gateway.cli_group import REFUSED, UNSOUND, Faults, Group, examples
+from gateway.cli_output import Column, as_json, moment, print_json, print_table, warn
 from gateway.cli_sessions import end_sessions
 from gateway.describe import utc
 from gateway.envfile import shown
 from gateway.errors import ConfigError, GatewayError, StoreError
+from gateway.nearest import question
 from gateway.settings import TABLE, Settings, faults_of
 from gateway.sources import Found
 from gateway.tokens import TokenCreator
@@ -41,8 +46,16 @@ _RANDOM_BYTES = 12  # of a password that is made here
 _SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3
 _NEEDED = ("uid", "password")
 _COLUMNS = (*_NEEDED, "scope", "claims")
+_QUOTED = 'a field with , or " in it must stand in quotes, and a " in it be doubled'
 _HEADER = "uid,password and, where wanted, scope and claims"
 _TO_LINE_START = "\r\x1b[K"
+_MOST_COMPARED = 10_000  # uids among which one is looked for that may have been meant
+_TABLE = (
+    Column("UID"),
+    Column("STATE"),
+    Column("ADDED"),
+    Column("CLAIMS"),
+)
 
 
 class _Row(NamedTuple):
@@ -94,7 +107,19 @@ class _Directory:
         Raises:
             GatewayError: there is no such.
         """
-        return _known(self.users.get(uid), uid)
+        return self.known(self.users.get(uid), uid)
+
+    def known(self, found: T | None, uid: str) -> T:
+        """Return what was found of a user.
+
+        Raises:
+            GatewayError: nothing was.
+        """
+        if not found:
+            known = (user.uid for user in islice(self.users.all(), _MOST_COMPARED))
+            meant = question(uid, known) or "; gateway users list shows all"
+            raise GatewayError(f"there is no user {uid!r}{meant}")
+        return found
 
     def check_claims(self, uid: str, claims: Mapping[str, Any]) -> None:
         """Make a token with these claims, and throw it away.
@@ -105,18 +130,21 @@ class _Directory:
         self.tokens.create(uid_claim(uid), claims)
 
     def changed(self, uid: str, change: str) -> None:
-        """Say that a user was changed, and end the sessions that began before.
+        """End the sessions that began before a user was changed, and only then say both.
+
+        So they are ended also where nobody reads what is said.
 
         Raises:
-            GatewayError: they live on.
+            Faults: they live on.
         """
-        click.echo(f"{uid} {change}")
         try:
-            end_sessions(self.settings, uid)
+            ended = end_sessions(self.settings, uid)
+            click.echo(f"{uid} {change}\n{ended}")
         except GatewayError as error:
+            click.echo(f"{uid} {change}")
             command = f"gateway sessions revoke --uid {shlex.quote(uid)}"
             line = f"{uid} {change}, but the sessions of {uid} live on: {error}"
-            raise GatewayError(f"{line}; {command} ends them") from error
+            raise Faults(f"{line}; {command} ends them", code=UNSOUND) from error
 
 
 def _settings() -> Settings:
@@ -132,7 +160,15 @@ def _settings() -> Settings:
     return Settings(**{"state_url": "memory://", **found.given})
 
 
-@click.group()
+@click.group(
+    cls=Group,
+    short_help="Keep those who may log in.",
+    epilog=examples(
+        "gateway users add anna --scope read",
+        "gateway users list",
+        "gateway users disable anna   # and end every session of hers",
+    ),
+)
 def users() -> None:
     """Keep those who may log in, in the database of GATEWAY_USERS_URL.
 
@@ -149,7 +185,14 @@ _scopes = click.option(
 )
 
 
-@users.command("add")
+@users.command(
+    "add",
+    epilog=examples(
+        "gateway users add anna   # asks for the password",
+        "gateway users add 12 --scope read --scope write --generate",
+        "gateway users add bob --claim role=editor < password.txt",
+    ),
+)
 @click.argument("uid")
 @_claims
 @_scopes
@@ -165,79 +208,110 @@ def add(uid: str, claims: tuple[str, ...], scopes: tuple[str, ...], generate: bo
     _show_generated(generate, password)
 
 
-@users.command("list")
-def list_() -> None:
+@users.command("list", epilog=examples("gateway users list", "gateway users list --json"))
+@as_json
+def list_(json_: bool) -> None:
     """List the users, and the extra claims that go into their tokens."""
     with _Directory.opened() as directory:
         found = list(directory.users.all())
-    width = max((len(user.uid) for user in found), default=0)
-    for user in found:
-        state = "disabled" if user.disabled else "enabled"
-        click.echo(f"{user.uid:<{width}}  {state:<8}  {utc(user.created)}  {json.dumps(user.claims)}")
+    if json_:
+        print_json({"users": [_document(user) for user in found]})
+        return
+    rows = [
+        (user.uid, "disabled" if user.disabled else "enabled", utc(user.created), json.dumps(user.claims))
+        for user in found
+    ]
+    print_table(_TABLE, rows)
 
 
-@users.command("passwd")
-@click.argument("uid")
+def _document(user: User) -> dict[str, Any]:
+    times = {"added": moment(user.created), "changed": moment(user.changed)}
+    return {"uid": user.uid, "disabled": user.disabled, **times, "claims": user.claims}
+
+
+@users.command("passwd", epilog=examples("gateway users passwd anna", "gateway users passwd anna --generate"))
+@click.argument("uid", shell_complete=uids)
 @_generate
 def passwd(uid: str, generate: bool) -> None:
     """Give a user another password, and end every session of that user."""
     with _Directory.opened() as directory:
         directory.user(uid)
         password = _new_password(generate)
-        _known(directory.users.set_password(uid, password), uid)
+        directory.known(directory.users.set_password(uid, password), uid)
         _show_generated(generate, password)
         directory.changed(uid, "has another password")
 
 
-@users.command("disable")
-@click.argument("uid")
+@users.command("disable", epilog=examples("gateway users disable anna"))
+@click.argument("uid", shell_complete=uids)
 def disable(uid: str) -> None:
     """Let a user log in no more, and end every session of that user."""
     with _Directory.opened() as directory:
-        _known(directory.users.set_disabled(uid, True), uid)
+        directory.known(directory.users.set_disabled(uid, True), uid)
         directory.changed(uid, "is disabled")
 
 
-@users.command("enable")
-@click.argument("uid")
+@users.command("enable", epilog=examples("gateway users enable anna"))
+@click.argument("uid", shell_complete=uids)
 def enable(uid: str) -> None:
     """Let a user log in again."""
     with _Directory.opened() as directory:
-        _known(directory.users.set_disabled(uid, False), uid)
+        directory.known(directory.users.set_disabled(uid, False), uid)
     click.echo(f"{uid} is enabled")
 
 
-@users.command("remove")
-@click.argument("uid")
+@users.command("remove", epilog=examples("gateway users remove anna"))
+@click.argument("uid", shell_complete=uids)
 def remove(uid: str) -> None:
     """Remove a user, and end every session of that user."""
     with _Directory.opened() as directory:
-        _known(directory.users.remove(uid), uid)
+        directory.known(directory.users.remove(uid), uid)
         directory.changed(uid, "is removed")
 
 
-@users.command("claims")
-@click.argument("uid")
+@users.command(
+    "claims",
+    short_help="Show or change the extra claims of a user.",
+    epilog=examples(
+        "gateway users claims anna",
+        "gateway users claims anna --claim role=editor --scope read --scope write",
+        "gateway users claims anna --remove role",
+        "gateway users claims anna --json",
+    ),
+)
+@click.argument("uid", shell_complete=uids)
 @_claims
 @_scopes
 @click.option("--remove", "removed", multiple=True, metavar="NAME", help="Take a claim out.")
-def claims_(uid: str, claims: tuple[str, ...], scopes: tuple[str, ...], removed: tuple[str, ...]) -> None:
+@as_json
+def claims_(
+    uid: str, claims: tuple[str, ...], scopes: tuple[str, ...], removed: tuple[str, ...], json_: bool
+) -> None:
     """Change the extra claims of a user, and end every session of that user; alone, show them.
 
     A claim that is not named stays as it is; --scope replaces all scopes.
     """
+    changes = bool(claims or scopes or removed)
+    if changes and json_:
+        raise click.UsageError("--json shows claims, and changes none; leave it or the changes out")
     with _Directory.opened() as directory:
         known = directory.user(uid).claims
-        if claims or scopes or removed:
+        if changes:
             changed = _with_changes(known, _extra(claims, scopes), removed)
             directory.check_claims(uid, changed)
-            _known(directory.users.set_claims(uid, changed), uid)
+            directory.known(directory.users.set_claims(uid, changed), uid)
             directory.changed(uid, "has other claims")
         else:
-            click.echo(json.dumps(known, indent=2))
+            print_json({"uid": uid, "claims": known} if json_ else known)
 
 
-@users.command("import")
+@users.command(
+    "import",
+    epilog=examples(
+        "gateway users import people.csv",
+        "gateway users import - < people.csv",
+    ),
+)
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 def import_(file: Path) -> None:
     """Add the users of a CSV file, or of standard input for -.
@@ -252,7 +326,7 @@ def import_(file: Path) -> None:
             done.run(shown_rows)
     click.echo(f"{done.added} added, {done.refused} not")
     if done.refused:
-        raise click.exceptions.Exit(1)
+        raise click.exceptions.Exit(REFUSED)
 
 
 @dataclass
@@ -284,7 +358,7 @@ class _Import:
     def _add(self, row: _Row) -> None:
         who = self._newcomer(row)
         if who.uid in self.lines:
-            raise GatewayError(f"{who.uid!r} stands on line {self.lines[who.uid]} already")
+            raise GatewayError(f"{who.uid!r} stands on line {self.lines[who.uid]} already; one must go")
         self.directory.check_claims(who.uid, who.claims)
         self.directory.users.add(*who)
         self.lines[who.uid] = row.line
@@ -296,7 +370,8 @@ class _Import:
         if row.fault:
             raise GatewayError(row.fault)
         if len(row.fields) != len(self.columns):
-            raise GatewayError(f"there are {len(row.fields)} fields, and {len(self.columns)} in the header")
+            count = len(self.columns)
+            raise GatewayError(f"there are {len(row.fields)} fields; there must be {count}, as in the header")
         found = dict(zip(self.columns, row.fields, strict=True))
         claims = _json_object(found.get("claims") or "{}")
         return _Newcomer(
@@ -324,7 +399,8 @@ def _text_of(file: Path, name: str) -> str:
         data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
         return data.decode("utf-8-sig")
     except OSError as error:
-        raise GatewayError(f"{name} cannot be read: {error.strerror}") from error
+        must = "it must be a CSV file, or - for standard input"
+        raise GatewayError(f"{name} cannot be read: {error.strerror}; {must}") from error
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise GatewayError(f"{name}, line {line}: not UTF-8; it must be saved as UTF-8") from None
@@ -340,7 +416,7 @@ def _rows(text: str) -> Iterator[_Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            yield _Row(line, (), f"it is no CSV: {error}")
+            yield _Row(line, (), f"it is no CSV: {error}; {_QUOTED}")
         else:
             if fields:
                 yield _Row(line, fields)
@@ -371,7 +447,7 @@ def _new_password(generate: bool) -> str:
         return secrets.token_urlsafe(_RANDOM_BYTES)
     password = _typed() if sys.stdin.isatty() else _first_line()
     if _is_short(password):
-        click.echo(f"warning: {_SHORT_PASSWORD}", err=True)
+        warn(_SHORT_PASSWORD)
     return password
 
 
@@ -383,11 +459,12 @@ def _typed() -> str:
 def _first_line() -> str:
     line = sys.stdin.buffer.readline().removesuffix(b"\n").removesuffix(b"\r")
     if not line:
-        raise GatewayError("no password was given; it must be the first line of standard input")
+        must = "it must be the first line of standard input, or be made by --generate"
+        raise GatewayError(f"no password was given; {must}")
     try:
         return line.decode()
     except UnicodeDecodeError:
-        raise GatewayError("the password is not UTF-8") from None
+        raise GatewayError("the password is not UTF-8; it must be text in UTF-8") from None
 
 
 def _is_short(password: str) -> bool:
@@ -405,18 +482,28 @@ def _extra(claims: Iterable[str], scopes: Iterable[str]) -> dict[str, Any]:
     Raises:
         GatewayError: one is given twice, or is no scope.
     """
-    given = list(map(claim, claims))
-    extra = dict(given)
-    if len(extra) < len(given):
-        raise GatewayError("a claim is given twice")
-    return _with_scopes(extra, scopes)
+    return _with_scopes(claims_given(claims), scopes)
 
 
-def claim(text: str) -> tuple[str, Any]:
+def claims_given(texts: Iterable[str]) -> dict[str, Any]:
+    """Return the claims of arguments.
+
+    Raises:
+        GatewayError: one is given twice.
+    """
+    claims: dict[str, Any] = {}
+    for name, value in map(_claim, texts):
+        if name in claims:
+            raise GatewayError(f"the claim {name!r} is given twice; one must go")
+        claims[name] = value
+    return claims
+
+
+def _claim(text: str) -> tuple[str, Any]:
     """Read an extra claim from an argument: NAME=VALUE, where VALUE is JSON or else text."""
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise click.BadParameter(f"{text!r} must be NAME=VALUE", param_hint="--claim")
+        raise click.BadParameter(f"{text!r} must be NAME=VALUE, such as role=editor", param_hint="--claim")
     try:
         return name, jws.STRICT_JSON.decode(value)
     except (ValueError, RecursionError):
@@ -429,7 +516,7 @@ def _with_scopes(claims: dict[str, Any], scopes: Iterable[str]) -> dict[str, Any
     if not scopes:
         return claims
     if "scope" in claims:
-        raise GatewayError("the claim scope is given twice")
+        raise GatewayError("the claim scope is given twice, as a claim and by scopes; one must go")
     if not all(map(_SCOPE.fullmatch, scopes)):
         raise GatewayError('a scope must be visible ASCII characters without " and \\')
     return {**claims, "scope": " ".join(scopes)}
@@ -445,9 +532,10 @@ def _with_changes(
     """
     for name in removed:
         if name in given:
-            raise GatewayError(f"the claim {name!r} is both given and removed")
+            raise GatewayError(f"the claim {name!r} is both given and removed; one must go")
         if name not in known:
-            raise GatewayError(f"there is no claim {name!r}; there is {', '.join(known) or 'none'}")
+            there = ", ".join(known) or "none"
+            raise GatewayError(f"there is no claim {name!r}; there is {there}{question(name, known)}")
     return {**{name: value for name, value in known.items() if name not in removed}, **given}
 
 
@@ -456,15 +544,4 @@ def _json_object(text: str) -> dict[str, Any]:
         found = jws.STRICT_JSON.decode(text)
         if isinstance(found, dict):
             return found
-    raise GatewayError("claims must be a JSON object")
-
-
-def _known(found: T | None, uid: str) -> T:
-    """Return what was found of a user.
-
-    Raises:
-        GatewayError: nothing was.
-    """
-    if not found:
-        raise GatewayError(f"there is no user {uid!r}")
-    return found
+    raise GatewayError('claims must be a JSON object, such as {"role": "editor"}')

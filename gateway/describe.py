@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from textwrap import wrap
 from typing import Any
@@ -50,12 +50,16 @@ def default_of(row: Row) -> str:
     return f"`{plain(row.default)}`" if plain(row.default) else "none"
 
 
-def effective(settings: Settings, found: Found) -> Iterator[str]:
-    """Yield each setting with its value, secrets masked, and where it came from."""
-    width = max(len(row.variable) for row in TABLE)
-    for row in TABLE:
-        source = found.sources.get(row.keyword, "default")
-        yield f"{row.variable:<{width}}  {_shown(row, getattr(settings, row.keyword))}  ({source})"
+def effective(settings: Settings, found: Found) -> list[tuple[str, str, str]]:
+    """Return each setting with its value, secrets masked, and where it came from."""
+    return [
+        (
+            row.variable,
+            _shown(row, getattr(settings, row.keyword)),
+            found.sources.get(row.keyword, "default"),
+        )
+        for row in TABLE
+    ]
 
 
 def _shown(row: Row, value: Any) -> str:

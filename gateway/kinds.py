@@ -58,11 +58,13 @@ class Kind:
     """One kind of value.
 
     `parse` takes the text of an environment variable or the value of a keyword argument, and raises
-    ValueError, with or without a reason, for what is not of this kind. `must` says what is.
+    ValueError, with or without a reason, for what is not of this kind. `must` says what is, and `choices`
+    are all that there are, where they are few.
     """
 
     must: str
     parse: Callable[[Any], Any]
+    choices: tuple[str, ...] = ()
 
 
 def whole(low: int, high: int, unit: str = "") -> Kind:
@@ -104,7 +106,8 @@ def text(must: str = "text", accepts: Callable[[str], object] = bool) -> Kind:
 
 def one_of(*choices: str) -> Kind:
     """One of a few words."""
-    return text(f"{', '.join(choices[:-1])} or {choices[-1]}", choices.__contains__)
+    parse = text(accepts=choices.__contains__).parse
+    return Kind(f"{', '.join(choices[:-1])} or {choices[-1]}", parse, choices)
 
 
 def _parse_flag(value: Any) -> bool:

@@ -18,6 +18,8 @@ from gateway.errors import GatewayError, StoreError
 from gateway.kinds import MOST_PASSWORD_BYTES
 
 MAX_BYTES = MOST_PASSWORD_BYTES
+
+_MUST = f"it must be 1 to {MAX_BYTES:,} bytes in UTF-8"
 MOST_AT_ONCE: Final = min(4, os.cpu_count() or 1)  # each takes 64 MiB, and all of a core
 WAIT_SEC = 5.0
 
@@ -80,9 +82,9 @@ def hashed(password: str) -> str:
     """
     secret = _secret(password)
     if not secret:
-        raise UnfitPasswordError("the password is empty")
+        raise UnfitPasswordError(f"the password is empty; {_MUST}")
     if len(secret) > MAX_BYTES:
-        raise UnfitPasswordError(f"the password is over {MAX_BYTES:,} bytes long")
+        raise UnfitPasswordError(f"the password is over {MAX_BYTES:,} bytes long; {_MUST}")
     with _turns.one():
         return hasher.hash(secret)
 

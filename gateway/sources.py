@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gateway.envfile import Assignment, EnvFileError, assignments, read_text, shown
+from gateway.nearest import nearest
 from gateway.table import Fault, Row
 
 CONFIG_FILE = "config.env"
@@ -82,11 +82,11 @@ class Found:
 def _unknown(assigned: Assignment, path: Path, known: Iterable[str]) -> Fault:
     """Name the nearest known one; one that is near is taken to be what was meant."""
     name = assigned.name
-    (nearest,) = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0)
+    closest = nearest(name, known, likeness=0)
     reason = (
         "counts in the environment alone"
         if name == CONFIG_VARIABLE
-        else f"is no setting; the nearest is {nearest}"
+        else f"is no setting; the nearest is {closest}"
     )
-    is_near = difflib.get_close_matches(name.upper(), [nearest])
-    return Fault(nearest if is_near else name, f"{shown(path)}, line {assigned.line}: {name} {reason}")
+    meant = nearest(name, known)
+    return Fault(meant or name, f"{shown(path)}, line {assigned.line}: {name} {reason}")

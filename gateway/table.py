@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from gateway.kinds import Kind
+from gateway.nearest import question
 
 _SHOWN = 80  # characters of a refused value
 # RFC 3986 section 3.2.1, also where the slashes before it were forgotten.
@@ -91,8 +92,13 @@ def checked(table: Iterable[Row], given: Mapping[str, Any]) -> tuple[dict[str, A
         try:
             values[row.keyword] = row.kind.parse(value)
         except ValueError as error:
-            faults.append(unfit(row.variable, _held(row, value, str(error)), row.kind.must))
+            must = f"{row.kind.must}{_meant(row.kind, value)}"
+            faults.append(unfit(row.variable, _held(row, value, str(error)), must))
     return values, faults
+
+
+def _meant(kind: Kind, value: Any) -> str:
+    return question(value, kind.choices) if isinstance(value, str) else ""
 
 
 def unfit(variable: str, state: str, must: str) -> Fault:

@@ -146,7 +146,7 @@ class TokenCreator:
         """
         extra = {**(claims or {}), **more_claims}
         if len(extra) < len(claims or {}) + len(more_claims):
-            raise InvalidClaimsError("a claim is given twice")
+            raise InvalidClaimsError("a claim is given twice; one must go")
         return self.begin(uid, extra, self.beginning(uid))
 
     def begin(self, uid: int | str, claims: Mapping[str, Any], began: float) -> str:
@@ -157,7 +157,8 @@ class TokenCreator:
         """
         taken = sorted(self._issued.intersection(claims))
         if taken:
-            raise InvalidClaimsError(f"{', '.join(taken)}: issued by the gateway, so no extra claim")
+            line = f"{', '.join(taken)}: issued by the gateway, so no extra claim"
+            raise InvalidClaimsError(f"{line}; it must have another name")
         now = self.now()
         issued = {
             self._uid_claim: uid,
@@ -297,7 +298,8 @@ class TokenCreator:
     def _minted(self, claims: dict[str, Any], now: float) -> str:
         """Sign the claims, and read them back as a verifier will, so that none is made in vain."""
         if self._own is None:
-            raise ConfigError("nothing is issued here: neither TOKEN_KEY nor GATEWAY_KEY_DIR is set")
+            line = "nothing is issued here: neither TOKEN_KEY nor GATEWAY_KEY_DIR is set"
+            raise ConfigError(f"{line}; one of them must be")
         self.keep_up()
         key = self._own.keys.signing_key(now)
         try:
@@ -314,7 +316,8 @@ class TokenCreator:
             raise InvalidClaimsError("the name of a claim must be text")
         if len(token) > self._longest:
             raise InvalidClaimsError(
-                f"the token would be {len(token)} bytes, and none over {self._longest} is looked at"
+                f"the token would be {len(token)} bytes, and none over {self._longest} is looked at;"
+                " it must have fewer claims, or GATEWAY_MAX_TOKEN_BYTES be more"
             )
         return token
 

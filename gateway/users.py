@@ -140,13 +140,13 @@ class Users:
             raise ValueError("a uid is 1 to 255 visible ASCII characters without a comma")
         text = _as_json(claims or {})
         if self.get(uid) is not None:  # which spares the hash; the primary key decides
-            raise DuplicateUserError(f"there is a user {uid!r} already")
+            raise DuplicateUserError(_there_is(uid))
         row = _new_row(uid, passwords.hashed(password), text, self._clock())
         with self._transaction() as connection:
             try:
                 connection.execute(insert(_table).values(row))
             except IntegrityError:
-                raise DuplicateUserError(f"there is a user {uid!r} already") from None
+                raise DuplicateUserError(_there_is(uid)) from None
 
     def get(self, uid: str) -> User | None:
         """Return a user, or None if there is no such."""
@@ -365,6 +365,10 @@ def _check_version(connection: Connection) -> None:
     if version > VERSION:
         line = f"the users database: its table gateway_users is of the version {version}"
         raise UsersUnavailableError(f"{line}, newer than {VERSION}; the gateway must be upgraded")
+
+
+def _there_is(uid: str) -> str:
+    return f"there is a user {uid!r} already; gateway users passwd or claims changes it"
 
 
 def _new_row(uid: str, password_hash: str, claims: str, now: float) -> dict[str, Any]:

@@ -50,13 +50,18 @@ def succeed(*arguments: str, stdin: str | None = None) -> str:
     return result.stdout
 
 
-def fail(*arguments: str) -> list[str]:
+def fail(*arguments: str, code: int = 1) -> list[str]:
     """Run the command, which fails and prints nothing else, and return its faults."""
     result = run(*arguments)
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (code, "")
     lines = result.stderr.splitlines()
     assert all(line.startswith("error: ") for line in lines)
     return [line.removeprefix("error: ") for line in lines]
+
+
+def unsound(*arguments: str) -> list[str]:
+    """Run the command, which fails for a setting or for what it names, and return its faults."""
+    return fail(*arguments, code=3)
 
 
 def warnings_of(*arguments: str) -> list[str]:
@@ -95,11 +100,16 @@ def test_version_is_that_of_the_package() -> None:
     assert succeed("--version") == f"wsgi-auth-gateway {importlib.metadata.version('wsgi-auth-gateway')}\n"
 
 
-@pytest.mark.parametrize("command", [["check"], ["token", "create", "--uid", "1"], ["token", "inspect", "x"]])
-def test_bad_settings_are_lines_and_no_traceback(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [(["check"], 1), (["token", "create", "--uid", "1"], 3), (["token", "inspect", "x"], 3)],
+)
+def test_bad_settings_are_lines_and_no_traceback(
+    command: list[str], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PORT", "many")
     monkeypatch.setenv("TOKEN_KEY", "hunter2")
-    assert [fault.split()[0] for fault in fail(*command)] == ["PORT", "TOKEN_KEY"]
+    assert [fault.split()[0] for fault in fail(*command, code=code)] == ["PORT", "TOKEN_KEY"]
     assert "hunter2" not in run(*command).output
 
 
@@ -192,19 +202,19 @@ def test_init_writes_the_file_that_gateway_config_names(monkeypatch: pytest.Monk
 
 def test_init_leaves_a_file_that_is_there_as_it_is() -> None:
     path = write("PORT=1\n")
-    assert fail("init") == ["config.env is there already, and stays as it is"]
+    assert fail("init") == ["config.env is there already, and stays as it is; --file names another"]
     assert path.read_text("utf-8") == "PORT=1\n"
 
 
 def test_init_does_not_follow_a_dangling_link() -> None:
     Path("config.env").symlink_to("elsewhere.env")
-    assert fail("init") == ["config.env is there already, and stays as it is"]
+    assert fail("init") == ["config.env is there already, and stays as it is; --file names another"]
     assert not Path("elsewhere.env").exists()
 
 
 def test_init_says_why_it_cannot_write() -> None:
     assert fail("init", "--file", "no/where.env") == [
-        "no/where.env cannot be written: No such file or directory"
+        "no/where.env cannot be written: No such file or directory; --file names another place"
     ]
 
 
@@ -347,7 +357,8 @@ def test_check_reports_a_gunicorn_configuration_that_does_not_run_in_one_line(te
     write(text, "gunicorn.conf.py")
     result = run("check")
     assert result.exit_code == 1
-    assert result.stderr == f"error: gunicorn.conf.py does not run: {reason}\n"
+    must = "it must be a gunicorn configuration, and -c names another"
+    assert result.stderr == f"error: gunicorn.conf.py does not run: {reason}; {must}\n"
 
 
 def test_check_reports_a_gunicorn_configuration_that_is_given_and_missing() -> None:
@@ -383,7 +394,7 @@ def test_serve_without_gunicorn_says_how_to_get_it(
     executed: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert fail("serve") == ["gunicorn is not installed; pip install 'wsgi-auth-gateway[server]'"]
+    assert unsound("serve") == ["gunicorn is not installed; pip install 'wsgi-auth-gateway[server]'"]
     assert executed == []
 
 
@@ -524,7 +535,9 @@ def test_a_claim_needs_a_name_and_an_equals_sign(claim: str) -> None:
 
 
 def test_a_claim_given_twice_is_refused() -> None:
-    assert fail("token", "create", "--uid=1", "--claim=a=1", "--claim=a=1") == ["a claim is given twice"]
+    assert fail("token", "create", "--uid=1", "--claim=a=1", "--claim=a=1") == [
+        "the claim 'a' is given twice; one must go"
+    ]
 
 
 @pytest.mark.parametrize("name", ["uid", "iat", "exp", "auth_time", "sid", "iss", "aud"])
@@ -680,7 +693,9 @@ def test_init_on_a_full_disk_says_so_and_leaves_nothing(monkeypatch: pytest.Monk
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fdopen", full)
-    assert fail("init") == ["config.env cannot be written: No space left on device"]
+    assert fail("init") == [
+        "config.env cannot be written: No space left on device; --file names another place"
+    ]
     assert not Path("config.env").exists()
 
 
@@ -728,11 +743,11 @@ def test_serve_keeps_an_empty_number_of_workers_from_gunicorn(
     assert len(executed) == 1
 
 
-def test_serve_refuses_a_number_of_workers_on_which_gunicorn_would_fail(
+def test_serve_refuses_a_number_of_workers_on_which_gunicorn_would_unsound(
     executed: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WEB_CONCURRENCY", "many")
-    (fault,) = fail("serve")
+    (fault,) = unsound("serve")
     assert fault.startswith("WEB_CONCURRENCY is 'many'; it must be")
     assert executed == []
 

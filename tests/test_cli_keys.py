@@ -14,7 +14,7 @@ import pytest
 from gateway.keyfolder import LAG_SEC, KeyFile, read_folder
 from tests.support import MINUTE, NOW
 from tests.test_audit import logger as logger  # noqa: PLC0414 - a fixture
-from tests.test_cli import fail, run, succeed, warnings_of
+from tests.test_cli import fail, run, succeed, unsound, warnings_of
 from tests.test_keyfolder import add as add_to
 from tests.test_keyfolder import kid
 
@@ -68,7 +68,9 @@ def test_the_commands_are_in_the_help() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_folder_must_be_named(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAY_KEY_DIR")
-    assert fail("keys", *command) == ["GATEWAY_KEY_DIR is not set; it must be the folder of the private keys"]
+    assert unsound("keys", *command) == [
+        "GATEWAY_KEY_DIR is not set; it must be the folder of the private keys"
+    ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -77,7 +79,7 @@ def test_the_algorithm_must_have_keys_in_a_folder(
     alg: str, command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_ALGORITHM", alg)
-    assert fail("keys", *command) == [
+    assert unsound("keys", *command) == [
         f"GATEWAY_ALGORITHM is '{alg}', which has no key in a folder;"
         " it must be one of RS256, PS256, ES256, EdDSA"
     ]
@@ -86,14 +88,14 @@ def test_the_algorithm_must_have_keys_in_a_folder(
 
 def test_the_algorithm_must_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAY_ALGORITHM")
-    (fault,) = fail("keys", "generate")
+    (fault,) = unsound("keys", "generate")
     assert fault.startswith("GATEWAY_ALGORITHM is 'HS256', which has no key in a folder")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_extra_must_be_installed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.extras.find_spec", lambda module: None)
-    assert fail("keys", *command) == [
+    assert unsound("keys", *command) == [
         "GATEWAY_ALGORITHM is 'EdDSA', which needs the extra crypto: pip install 'wsgi-auth-gateway[crypto]'"
     ]
 
@@ -113,7 +115,7 @@ def test_a_setting_that_counts_for_keys_must_be_sound(
 ) -> None:
     file = add()
     monkeypatch.setenv(variable, text)
-    (fault,) = fail("keys", *command)
+    (fault,) = unsound("keys", *command)
     assert fault.startswith(f"{variable} is {text!r}; it must be ")
     assert held() == [file.path.name]
 
@@ -123,7 +125,7 @@ def test_every_such_setting_is_reported(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("EXP_TIME_MIN", "soon")
     monkeypatch.setenv("GATEWAY_LEEWAY_SEC", "long")
     monkeypatch.setenv("PORT", "many")
-    assert [fault.split()[0] for fault in fail("keys", "list")] == ["EXP_TIME_MIN", "GATEWAY_LEEWAY_SEC"]
+    assert [fault.split()[0] for fault in unsound("keys", "list")] == ["EXP_TIME_MIN", "GATEWAY_LEEWAY_SEC"]
 
 
 def test_no_other_setting_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +146,7 @@ def test_the_settings_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_settings_file_that_cannot_be_read_is_a_fault() -> None:
     Path("config.env").write_text("GATEWAY_KEY_ACTIVATION_SEC='60\n")
-    assert fail("keys", "generate") == [
+    assert unsound("keys", "generate") == [
         "config.env, line 1: cannot be parsed; it must be NAME=value, each quote closed"
     ]
     assert not FOLDER.exists()
@@ -195,7 +197,9 @@ def test_generate_shows_nothing_of_the_key() -> None:
 
 def test_generate_says_why_it_cannot_write() -> None:
     FOLDER.touch()
-    assert fail("keys", "generate") == ["keys cannot be written: File exists; it must be a folder of yours"]
+    assert unsound("keys", "generate") == [
+        "keys cannot be written: File exists; it must be a folder of yours"
+    ]
 
 
 def test_generate_leaves_nothing_where_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +207,7 @@ def test_generate_leaves_nothing_where_the_disk_is_full(monkeypatch: pytest.Monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    assert fail("keys", "generate") == [
+    assert unsound("keys", "generate") == [
         "keys cannot be written: No space left on device; it must be a folder of yours"
     ]
     assert held() == []
@@ -298,7 +302,7 @@ def test_what_is_wrong_in_a_folder_is_warned_of_and_keeps_no_command_from_acting
 
 def test_a_folder_that_is_not_there_is_a_fault_of_those_who_read_it() -> None:
     for command in (["list"], ["retire", "k1"], ["retire", "k1", "--force"]):
-        (fault,) = fail("keys", *command)
+        (fault,) = unsound("keys", *command)
         assert fault.startswith(
             "GATEWAY_KEY_DIR is 'keys', which cannot be read: No such file or directory; "
         )
@@ -311,7 +315,9 @@ def test_an_empty_folder_has_nothing_to_list() -> None:
 
 def test_an_empty_folder_has_nothing_to_retire() -> None:
     FOLDER.mkdir()
-    assert fail("keys", "retire", "k1") == ["keys holds no key 'k1'; it holds none"]
+    assert fail("keys", "retire", "k1") == [
+        "keys holds no key 'k1'; it holds none; gateway keys generate makes one"
+    ]
 
 
 # gateway keys rotate
@@ -385,7 +391,7 @@ def test_rotate_says_why_it_cannot_write(monkeypatch: pytest.MonkeyPatch) -> Non
 
     old = [add(20_000), add(5000)]
     monkeypatch.setattr("gateway.keyfolder.os.open", deny)
-    assert fail("keys", "rotate") == [
+    assert unsound("keys", "rotate") == [
         "keys cannot be written: Permission denied; it must be a folder of yours"
     ]
     assert held() == sorted(file.path.name for file in old)
@@ -479,7 +485,9 @@ def test_retire_says_why_it_cannot_delete(monkeypatch: pytest.MonkeyPatch) -> No
     old = add(10_000)
     add(5000)
     monkeypatch.setattr(Path, "unlink", deny)
-    assert fail("keys", "retire", kid(old)) == [f"{old} cannot be deleted: Permission denied"]
+    assert unsound("keys", "retire", kid(old)) == [
+        f"{old} cannot be deleted: Permission denied; run this as the user whose folder it is"
+    ]
 
 
 def test_retire_needs_a_name() -> None:

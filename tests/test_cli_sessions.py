@@ -18,7 +18,7 @@ import webtest
 from gateway import AuthGateway, Settings, TokenCreator
 from tests.support import KEY, Recorder
 from tests.test_audit import logger as logger  # noqa: PLC0414 - a fixture
-from tests.test_cli import fail, run, succeed
+from tests.test_cli import fail, run, succeed, unsound
 from tests.test_issuers import A, policy
 
 DATABASE = Path("state.db")
@@ -123,7 +123,8 @@ def test_the_seconds_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_exactly_one_is_named(options: list[str]) -> None:
-    assert fail("sessions", "revoke", *options) == ["nothing is revoked: give one of --uid, --sid and --jti"]
+    (fault,) = fail("sessions", "revoke", *options, code=2)
+    assert fault.startswith("nothing is revoked: give one of --uid, --sid and --jti; ")
     assert not DATABASE.exists()
 
 
@@ -143,7 +144,10 @@ def test_sessions_of_an_issuer_end_by_its_name(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("text", "must"),
-    [("", "the policy file names none"), (policy(), f"it must be one of {A}")],
+    [
+        ("", "the policy file names none, so leave it out"),
+        (policy(), f"it must be one of {A}; did you mean {A}?"),
+    ],
     ids=["none", "one"],
 )
 def test_an_issuer_that_is_not_known_is_refused(
@@ -232,7 +236,7 @@ def test_a_client_that_ends_its_session_is_listed(served: Served) -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_store_must_be_set(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAY_STATE_URL")
-    (fault,) = fail("sessions", *command)
+    (fault,) = unsound("sessions", *command)
     assert fault.startswith("GATEWAY_STATE_URL is not set; it must be memory://, sqlite:///path, ")
 
 
@@ -241,7 +245,7 @@ def test_the_memory_of_another_process_is_out_of_reach(
     command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_STATE_URL", "memory://")
-    assert fail("sessions", *command) == [
+    assert unsound("sessions", *command) == [
         "GATEWAY_STATE_URL is 'memory://', which no other process can reach; it must be sqlite:///path or"
         " redis://host:port/0"
     ]
@@ -261,7 +265,7 @@ def test_a_server_that_is_not_there_is_told_in_one_line(
     scheme: str, command: list[str], nobody: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_STATE_URL", f"{scheme}://:hunter2@127.0.0.1:{nobody}/0")
-    (fault,) = fail("sessions", *command)
+    (fault,) = unsound("sessions", *command)
     assert "hunter2" not in fault
     assert "refused" in fault
 
@@ -271,14 +275,14 @@ def test_a_file_that_cannot_be_had_is_told_in_one_line(
     command: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GATEWAY_STATE_URL", "sqlite:///missing/state.db")
-    (fault,) = fail("sessions", *command)
+    (fault,) = unsound("sessions", *command)
     assert "missing/state.db" in fault
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_file_that_is_no_database_is_told_in_one_line(command: list[str]) -> None:
     DATABASE.write_bytes(b"no database " * 1000)
-    (fault,) = fail("sessions", *command)
+    (fault,) = unsound("sessions", *command)
     assert "state.db" in fault
     assert DATABASE.read_bytes() == b"no database " * 1000
 
@@ -286,7 +290,7 @@ def test_a_file_that_is_no_database_is_told_in_one_line(command: list[str]) -> N
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_setting_must_be_sound(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXP_TIME_MIN", "soon")
-    (fault,) = fail("sessions", *command)
+    (fault,) = unsound("sessions", *command)
     assert fault.startswith("EXP_TIME_MIN is 'soon'; it must be ")
 
 

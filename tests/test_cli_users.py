@@ -28,6 +28,12 @@ PASSWORD = "correct horse"
 OTHER = "battery staple"
 URL = "sqlite:///users.db"
 SHORT = "the password has fewer than 8 characters"
+ENDED = "no session is left"
+ASK = "GATEWAY_USERS_URL says where the users database is, and gateway check asks it"
+TAKEN = "there is a user 'bob' already; gateway users passwd or claims changes it"
+NO_PASSWORD = "no password was given; it must be the first line of standard input, or be made by --generate"
+NO_OBJECT = 'claims must be a JSON object, such as {"role": "editor"}'
+QUOTED = 'a field with , or " in it must stand in quotes, and a " in it be doubled'
 MUST = kinds.USERS_URL.must
 COMMANDS = [
     ["add", "bob"],
@@ -57,12 +63,13 @@ class Sessions:
         self.seen: list[Any] = []
         self.fault: Exception | None = None
 
-    def end(self, settings: Settings, uid: str) -> None:
+    def end(self, settings: Settings, uid: str) -> str:
         if self.fault is not None:
             raise self.fault
         self.ended.append(uid)
         with closing(Users(str(settings.users_url))) as users:
             self.seen.append(users.get(uid))
+        return ENDED
 
 
 @pytest.fixture(name="sessions", autouse=True)
@@ -92,10 +99,10 @@ def claims_of(users: Users, uid: str = "bob") -> Mapping[str, Any] | None:
     return None if found is None else found.claims
 
 
-def refuse(*arguments: str, stdin: str | None = None) -> str:
+def refuse(*arguments: str, stdin: str | None = None, code: int = 1) -> str:
     """Run a command that fails with one fault and prints nothing else, and return the fault."""
     result = run("users", *arguments, stdin=stdin)
-    assert (result.exit_code, result.stdout) == (1, ""), result.output
+    assert (result.exit_code, result.stdout) == (code, ""), result.output
     (line,) = result.stderr.splitlines()
     assert line.startswith("error: ")
     return line.removeprefix("error: ")
@@ -112,13 +119,13 @@ def test_the_commands_are_in_the_help() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_database_must_be_named(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("GATEWAY_USERS_URL")
-    assert refuse(*command) == f"GATEWAY_USERS_URL is not set; it must be {MUST}"
+    assert refuse(*command, code=3) == f"GATEWAY_USERS_URL is not set; it must be {MUST}"
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_extra_must_be_installed(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.extras.find_spec", lambda module: None)
-    assert refuse(*command) == (
+    assert refuse(*command, code=3) == (
         "GATEWAY_USERS_URL needs the extra users: pip install 'wsgi-auth-gateway[users]'"
     )
 
@@ -134,18 +141,23 @@ def test_the_command_runs_without_the_extra() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_settings_must_be_sound(command: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "many")
-    assert refuse(*command).startswith("PORT is 'many'; ")
+    assert refuse(*command, code=3).startswith("PORT is 'many'; ")
 
 
 @pytest.mark.parametrize("command", [each for each in COMMANDS if each[0] not in ("add", "import")])
 def test_a_database_that_cannot_be_asked_is_a_fault(command: list[str]) -> None:
     Path("users.db").write_bytes(b"no database at all" * 100)
-    assert refuse(*command) == "the users database: DatabaseError: file is not a database"
+    assert refuse(*command, code=3) == (
+        "the users database: DatabaseError: file is not a database;"
+        " GATEWAY_USERS_URL says where the users database is, and gateway check asks it"
+    )
 
 
 @pytest.mark.parametrize("command", OF_ONE)
 def test_an_unknown_user_is_a_fault(command: list[str], users: Users, sessions: Sessions) -> None:
-    assert refuse(command[0], "a\nb", *command[2:]) == "there is no user 'a\\nb'"
+    assert refuse(command[0], "a\nb", *command[2:]) == (
+        "there is no user 'a\\nb'; gateway users list shows all"
+    )
     assert sessions.ended == []
 
 
@@ -189,9 +201,13 @@ def test_a_claim_must_have_a_name_and_a_value(text: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        pytest.param(["--claim", "a=1", "--claim", "a=2"], "a claim is given twice", id="twice"),
         pytest.param(
-            ["--claim", "scope=a", "--scope", "b"], "the claim scope is given twice", id="scope-twice"
+            ["--claim", "a=1", "--claim", "a=2"], "the claim 'a' is given twice; one must go", id="twice"
+        ),
+        pytest.param(
+            ["--claim", "scope=a", "--scope", "b"],
+            "the claim scope is given twice, as a claim and by scopes; one must go",
+            id="scope-twice",
         ),
         pytest.param(
             ["--scope", "a b"],
@@ -202,7 +218,9 @@ def test_a_claim_must_have_a_name_and_a_value(text: str) -> None:
             ["--scope", ""], 'a scope must be visible ASCII characters without " and \\', id="empty-scope"
         ),
         pytest.param(
-            ["--claim", "exp=1"], "exp: issued by the gateway, so no extra claim", id="issued-claim"
+            ["--claim", "exp=1"],
+            "exp: issued by the gateway, so no extra claim; it must have another name",
+            id="issued-claim",
         ),
         pytest.param(["--claim", "jti=1"], "jti must be a string", id="claim-of-the-wrong-type"),
     ],
@@ -229,7 +247,7 @@ def test_a_uid_may_be_negative(users: Users) -> None:
 
 
 def test_a_duplicate_is_refused(users: Users) -> None:
-    assert refuse("add", "bob", stdin=OTHER) == "there is a user 'bob' already"
+    assert refuse("add", "bob", stdin=OTHER) == TAKEN
     assert users.check("bob", PASSWORD) is not None
 
 
@@ -260,11 +278,13 @@ def test_the_password_is_the_first_line(stdin: str, password: str, users: Users)
 @pytest.mark.parametrize(
     ("stdin", "message"),
     [
-        pytest.param("", "no password was given; it must be the first line of standard input", id="nothing"),
+        pytest.param("", NO_PASSWORD, id="nothing"),
+        pytest.param("\nx", NO_PASSWORD, id="empty-line"),
         pytest.param(
-            "\nx", "no password was given; it must be the first line of standard input", id="empty-line"
+            "x" * 1025,
+            "the password is over 1,024 bytes long; it must be 1 to 1,024 bytes in UTF-8",
+            id="long",
         ),
-        pytest.param("x" * 1025, "the password is over 1,024 bytes long", id="long"),
     ],
 )
 @pytest.mark.parametrize("command", [["add", "alice"], ["passwd", "bob"]])
@@ -280,7 +300,7 @@ def test_a_password_that_is_none_is_refused(
 def test_a_password_must_be_utf_8(users: Users) -> None:
     done = gateway("add", "alice", stdin=b"p\xe4ssword")
     assert (done.returncode, done.stdout) == (1, b"")
-    assert done.stderr == b"error: the password is not UTF-8\n"
+    assert done.stderr == b"error: the password is not UTF-8; it must be text in UTF-8\n"
 
 
 @pytest.mark.parametrize("command", [["add", "alice"], ["passwd", "bob"]])
@@ -377,7 +397,7 @@ def test_on_a_terminal_an_import_shows_how_far_it_is(users: Users) -> None:
     terminal = Terminal("import", "users.csv")
     assert terminal.end() == (1, "1 added, 1 not\n")
     assert "100%" in terminal.shown
-    assert "\r\x1b[Kline 2: there is a user 'bob' already\r\n" in terminal.shown
+    assert f"\r\x1b[Kline 2: {TAKEN}\r\n" in terminal.shown
 
 
 def test_off_a_terminal_an_import_shows_nothing() -> None:
@@ -406,13 +426,13 @@ def test_list_of_nobody_is_empty() -> None:
 
 
 def test_passwd_changes_the_password(users: Users) -> None:
-    assert succeed("users", "passwd", "bob", stdin=OTHER) == "bob has another password\n"
+    assert succeed("users", "passwd", "bob", stdin=OTHER) == f"bob has another password\n{ENDED}\n"
     assert users.check("bob", PASSWORD) is None
     assert users.check("bob", OTHER) is not None
 
 
 def test_disable_keeps_a_user_from_logging_in(users: Users) -> None:
-    assert succeed("users", "disable", "bob") == "bob is disabled\n"
+    assert succeed("users", "disable", "bob") == f"bob is disabled\n{ENDED}\n"
     assert users.check("bob", PASSWORD) is None
 
 
@@ -428,7 +448,7 @@ def test_enable_ends_no_session(users: Users, sessions: Sessions) -> None:
 
 
 def test_remove_removes_a_user(users: Users) -> None:
-    assert succeed("users", "remove", "bob") == "bob is removed\n"
+    assert succeed("users", "remove", "bob") == f"bob is removed\n{ENDED}\n"
     assert users.get("bob") is None
 
 
@@ -456,7 +476,7 @@ def test_claims_shows_them(users: Users, sessions: Sessions) -> None:
 def test_claims_changes_those_that_are_named(
     options: list[str], claims: Mapping[str, Any], users: Users
 ) -> None:
-    assert succeed("users", "claims", "bob", *options) == "bob has other claims\n"
+    assert succeed("users", "claims", "bob", *options) == f"bob has other claims\n{ENDED}\n"
     assert claims_of(users) == claims
 
 
@@ -465,9 +485,15 @@ def test_claims_changes_those_that_are_named(
     [
         pytest.param(["--remove", "x"], "there is no claim 'x'; there is role, scope", id="unknown"),
         pytest.param(
-            ["--remove", "x", "--claim", "x=1"], "the claim 'x' is both given and removed", id="both"
+            ["--remove", "x", "--claim", "x=1"],
+            "the claim 'x' is both given and removed; one must go",
+            id="both",
         ),
-        pytest.param(["--claim", "sid=x"], "sid: issued by the gateway, so no extra claim", id="issued"),
+        pytest.param(
+            ["--claim", "sid=x"],
+            "sid: issued by the gateway, so no extra claim; it must have another name",
+            id="issued",
+        ),
         pytest.param(
             ["--scope", 'a"'], 'a scope must be visible ASCII characters without " and \\', id="scope"
         ),
@@ -508,11 +534,20 @@ def test_sessions_that_cannot_be_ended_are_a_fault(
 ) -> None:
     sessions.fault = StateUnavailableError("Redis: no answer")
     result = run("users", *command, stdin=OTHER)
-    assert (result.exit_code, result.stdout) == (1, f"{change}\n")
+    assert (result.exit_code, result.stdout) == (3, f"{change}\n")
     assert result.stderr == (
         f"error: {change}, but the sessions of bob live on: Redis: no answer;"
         " gateway sessions revoke --uid bob ends them\n"
     )
+
+
+def test_sessions_end_also_where_nobody_reads_that(users: Users) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run((*_GATEWAY, "disable", "bob"), stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert succeed("sessions", "list-revoked").startswith("uid  bob  ")
 
 
 def test_a_uid_can_be_copied_from_a_fault(users: Users, sessions: Sessions) -> None:
@@ -610,8 +645,10 @@ def test_import_takes_a_password_as_it_stands(password: str, users: Users) -> No
 @pytest.mark.parametrize(
     ("row", "why"),
     [
-        pytest.param(f"bob,{PASSWORD},,", "there is a user 'bob' already", id="in-the-database"),
-        pytest.param(f"alice,{PASSWORD},,", "'alice' stands on line 2 already", id="in-the-file"),
+        pytest.param(f"bob,{PASSWORD},,", TAKEN, id="in-the-database"),
+        pytest.param(
+            f"alice,{PASSWORD},,", "'alice' stands on line 2 already; one must go", id="in-the-file"
+        ),
         pytest.param(
             f"a b,{PASSWORD},,",
             "the uid must be an integer, or 1 to 255 visible ASCII characters without a comma",
@@ -622,16 +659,22 @@ def test_import_takes_a_password_as_it_stands(password: str, users: Users) -> No
             "the uid must be an integer, or 1 to 255 visible ASCII characters without a comma",
             id="empty-uid",
         ),
-        pytest.param("eve,,,", "the password is empty", id="no-password"),
-        pytest.param(f"eve,{'x' * 1025},,", "the password is over 1,024 bytes long", id="long-password"),
-        pytest.param(f"eve,{PASSWORD},,[]", "claims must be a JSON object", id="no-object"),
-        pytest.param(f"eve,{PASSWORD},,{{", "claims must be a JSON object", id="no-json"),
         pytest.param(
-            f'eve,{PASSWORD},,"{{""a"": 1, ""a"": 2}}"', "claims must be a JSON object", id="claim-twice"
+            "eve,,,", "the password is empty; it must be 1 to 1,024 bytes in UTF-8", id="no-password"
         ),
-        pytest.param(f"eve,{PASSWORD},,{'[' * 5000}", "claims must be a JSON object", id="too-deep"),
         pytest.param(
-            f'eve,{PASSWORD},a,"{{""scope"": ""b""}}"', "the claim scope is given twice", id="scope-twice"
+            f"eve,{'x' * 1025},,",
+            "the password is over 1,024 bytes long; it must be 1 to 1,024 bytes in UTF-8",
+            id="long-password",
+        ),
+        pytest.param(f"eve,{PASSWORD},,[]", NO_OBJECT, id="no-object"),
+        pytest.param(f"eve,{PASSWORD},,{{", NO_OBJECT, id="no-json"),
+        pytest.param(f'eve,{PASSWORD},,"{{""a"": 1, ""a"": 2}}"', NO_OBJECT, id="claim-twice"),
+        pytest.param(f"eve,{PASSWORD},,{'[' * 5000}", NO_OBJECT, id="too-deep"),
+        pytest.param(
+            f'eve,{PASSWORD},a,"{{""scope"": ""b""}}"',
+            "the claim scope is given twice, as a claim and by scopes; one must go",
+            id="scope-twice",
         ),
         pytest.param(
             f'eve,{PASSWORD},"a""b",',
@@ -640,12 +683,20 @@ def test_import_takes_a_password_as_it_stands(password: str, users: Users) -> No
         ),
         pytest.param(
             f'eve,{PASSWORD},,"{{""iat"": 1}}"',
-            "iat: issued by the gateway, so no extra claim",
+            "iat: issued by the gateway, so no extra claim; it must have another name",
             id="issued-claim",
         ),
-        pytest.param(f"eve,{PASSWORD},", "there are 3 fields, and 4 in the header", id="too-few-fields"),
-        pytest.param(f"eve,{PASSWORD},,,", "there are 5 fields, and 4 in the header", id="too-many-fields"),
-        pytest.param(f'eve,"{PASSWORD}"x,,', "it is no CSV: ',' expected after '\"'", id="after-a-quote"),
+        pytest.param(
+            f"eve,{PASSWORD},", "there are 3 fields; there must be 4, as in the header", id="too-few-fields"
+        ),
+        pytest.param(
+            f"eve,{PASSWORD},,,",
+            "there are 5 fields; there must be 4, as in the header",
+            id="too-many-fields",
+        ),
+        pytest.param(
+            f'eve,"{PASSWORD}"x,,', f"it is no CSV: ',' expected after '\"'; {QUOTED}", id="after-a-quote"
+        ),
     ],
 )
 def test_import_reports_a_bad_row_and_keeps_the_rest(row: str, why: str, users: Users) -> None:
@@ -661,7 +712,7 @@ def test_import_counts_the_lines_of_a_row(users: Users) -> None:
 
 def test_import_reports_a_quote_that_is_not_closed_where_it_opens() -> None:
     text = f'uid,password\nalice,{PASSWORD}\neve,"{PASSWORD}\ncarol,{PASSWORD}\n'
-    assert refused_rows(text) == ["line 3: it is no CSV: unexpected end of data"]
+    assert refused_rows(text) == [f"line 3: it is no CSV: unexpected end of data; {QUOTED}"]
 
 
 def test_import_adds_a_uid_whose_first_row_was_bad(users: Users) -> None:
@@ -678,7 +729,7 @@ def test_import_warns_of_a_short_password(users: Users) -> None:
 def test_import_again_adds_nobody() -> None:
     text = f"uid,password\nalice,{PASSWORD}\n"
     import_(text)
-    assert refused_rows(text) == ["line 2: there is a user 'alice' already"]
+    assert refused_rows(text) == [f"line 2: {TAKEN.replace('bob', 'alice')}"]
 
 
 def test_import_ends_no_session(sessions: Sessions) -> None:
@@ -716,7 +767,9 @@ def test_import_needs_utf_8(users: Users) -> None:
 
 
 def test_import_needs_a_file() -> None:
-    assert refuse("import", "users.csv") == "users.csv cannot be read: No such file or directory"
+    assert refuse("import", "users.csv") == (
+        "users.csv cannot be read: No such file or directory; it must be a CSV file, or - for standard input"
+    )
 
 
 def test_import_says_how_far_it_came_when_the_database_is_gone(
@@ -728,8 +781,8 @@ def test_import_says_how_far_it_came_when_the_database_is_gone(
 
     monkeypatch.setattr(Users, "add", add)
     result = import_(f"uid,password\nalice,{PASSWORD}\nx y,\ncarol,{PASSWORD}\ndave,{PASSWORD}\n")
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (3, "")
     assert result.stderr.splitlines()[1:] == [
         "1 added, 1 not, before line 4",
-        "error: the users database: gone",
+        f"error: the users database: gone; {ASK}",
     ]

@@ -26,10 +26,10 @@ def uncommented(text: str) -> str:
 
 
 def in_effect(environ: dict[str, str]) -> dict[str, str]:
-    """The lines of values in effect, by variable."""
+    """The values in effect and where they are from, by variable."""
     found = Found.in_environment(TABLE, {"TOKEN_KEY": KEY, **environ})
-    lines = describe.effective(Settings.from_env({"TOKEN_KEY": KEY, **environ}), found)
-    return {variable: " ".join(rest) for variable, *rest in map(str.split, lines)}
+    rows = describe.effective(Settings.from_env({"TOKEN_KEY": KEY, **environ}), found)
+    return {variable: f"{value} ({source})" for variable, value, source in rows}
 
 
 @pytest.fixture(autouse=True)

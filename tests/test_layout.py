@@ -16,6 +16,7 @@ PACKAGE = Path(gateway.__file__).parent
 LAYERS = [
     *(
         "errors",
+        "nearest",
         "forks",
         "breaker",
         "extras",
@@ -39,7 +40,8 @@ LAYERS = [
     *("testing.clock", "testing.tokens", "testing.credentials", "testing.guarding"),
     *("testing.webtest", "testing.werkzeug", "testing.flask", "testing.django", "testing.clients"),
     *("testing", "testing.plugin"),
-    *("cli_keys", "cli_sessions", "cli_users", "cli_tokens", "cli_explain", "cli"),
+    *("cli_output", "cli_group", "cli_completion"),
+    *("cli_check", "cli_keys", "cli_sessions", "cli_users", "cli_tokens", "cli_explain", "cli"),
 ]
 
 

@@ -98,9 +98,15 @@ def test_each_hash_has_its_own_salt() -> None:
 @pytest.mark.parametrize(
     ("password", "message"),
     [
-        pytest.param("", "the password is empty", id="empty"),
-        pytest.param(LONG, "the password is over 1,024 bytes long", id="long"),
-        pytest.param("ä" * 513, "the password is over 1,024 bytes long", id="long-not-ascii"),
+        pytest.param("", "the password is empty; it must be 1 to 1,024 bytes in UTF-8", id="empty"),
+        pytest.param(
+            LONG, "the password is over 1,024 bytes long; it must be 1 to 1,024 bytes in UTF-8", id="long"
+        ),
+        pytest.param(
+            "ä" * 513,
+            "the password is over 1,024 bytes long; it must be 1 to 1,024 bytes in UTF-8",
+            id="long-not-ascii",
+        ),
     ],
 )
 def test_a_password_that_is_none_has_no_hash(password: str, message: str) -> None:

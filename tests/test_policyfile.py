@@ -668,12 +668,13 @@ def test_check_accepts_issuers_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["check"], ["token", "create", "--uid", "1"], ["token", "inspect", "a.b.c"]]
+    ("command", "code"),
+    [(["check"], 1), (["token", "create", "--uid", "1"], 3), (["token", "inspect", "a.b.c"], 3)],
 )
-def test_the_faults_of_a_file_are_lines_and_no_traceback(command: list[str]) -> None:
+def test_the_faults_of_a_file_are_lines_and_no_traceback(command: list[str], code: int) -> None:
     write(issuer(audience="3") + other(**EMPTY) + BAD)
     result = run(*command)
-    assert (result.exit_code, result.stdout) == (1, "")
+    assert (result.exit_code, result.stdout) == (code, "")
     told = [text.split("; ")[0] for text in result.stderr.splitlines()]
     begin = "error: GATEWAY_POLICY_FILE: "
     assert told == [f"{begin}{line(4)}audience is 3", f"{begin}{line(11)}leeway_sec is 301"]
@@ -692,15 +693,16 @@ def test_token_create_says_why_nothing_is_issued(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("TOKEN_KEY")
     write(issuer())
     result = run("token", "create", "--uid", "12")
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == ("error: nothing is issued here: neither TOKEN_KEY nor GATEWAY_KEY_DIR is set\n")
+    assert (result.exit_code, result.stdout) == (3, "")
+    line = "nothing is issued here: neither TOKEN_KEY nor GATEWAY_KEY_DIR is set; one of them must be"
+    assert result.stderr == f"error: {line}\n"
 
 
 def test_token_create_refuses_a_uid_of_an_issuer() -> None:
     write(issuer())
     result = run("token", "create", "--uid", "ext:alice")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "error: the uid begins as those of another issuer do\n"
+    assert result.stderr == "error: the uid begins as those of another issuer do; it must begin otherwise\n"
 
 
 def test_token_inspect_shows_a_token_of_ours_beside_issuers() -> None:
@@ -735,5 +737,5 @@ def test_token_inspect_says_that_an_issuer_cannot_be_reached(monkeypatch: pytest
     token = foreign(monkeypatch)
     monkeypatch.setattr("gateway.issuers._fetched", lambda url: {})
     result = run("token", "inspect", token)
-    assert result.exit_code == 1
-    assert result.stderr == f"error: the keys of {NAME!r} are missing or too old\n"
+    assert result.exit_code == 3
+    assert result.stderr.startswith(f"error: the keys of {NAME!r} are missing or too old; gateway keys list ")

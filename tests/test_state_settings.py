@@ -415,7 +415,7 @@ def said_of(environ: dict[str, str]) -> str:
         settings = Settings.from_env(environ)
     except ConfigError as error:
         return f"{error} {error!r} {error.args}"
-    return repr(settings) + "\n".join(effective(settings, Found.in_environment(TABLE, environ)))
+    return repr(settings) + str(effective(settings, Found.in_environment(TABLE, environ)))
 
 
 @pytest.mark.parametrize(("variable", "form"), ADDRESSES)

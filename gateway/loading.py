@@ -28,7 +28,7 @@ def build(settings: Settings) -> AuthGateway:
         return AuthGateway(load_app(settings.app), settings)
     if settings.upstream is not None:
         return AuthGateway(_upstream(settings, settings.upstream), settings)
-    return AuthGateway(demo.Demo(settings.token_header), as_served(settings))
+    return AuthGateway(demo.Demo(settings), as_served(settings))
 
 
 def as_served(settings: Settings) -> Settings:

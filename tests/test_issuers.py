@@ -25,7 +25,8 @@ import webtest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway import AuthGateway, ConfigError, InvalidClaimsError, Settings
+from gateway import AuthGateway, ConfigError, InvalidClaimsError, InvalidTokenError, Settings
+from gateway.demo import Demo
 from gateway.errors import KeysUnavailableError
 from gateway.issuers import COOLDOWN_SEC, REFRESH_SEC, TIMEOUT_SEC, FetchedKeys, _keep_up
 from gateway.keys import Key
@@ -1203,6 +1204,18 @@ def test_a_token_near_its_end_is_not_renewed(guard: Guard) -> None:
 def test_refreshing_a_token_of_an_issuer_returns_it_as_it_came(guard: Guard) -> None:
     token = foreign(exp=int(NOW) + 1)
     assert guard().clock.refresh(token) == token
+
+
+def test_a_token_of_an_issuer_is_not_shortened(guard: Guard) -> None:
+    with pytest.raises(InvalidTokenError, match="another issuer's"):
+        guard().clock.shortened(foreign(), int(NOW) + MINUTE)
+
+
+def test_the_demo_ages_no_token_of_an_issuer(guard: Guard) -> None:
+    guarded = guard(app=Demo(Settings(token_key=KEY)))
+    headers = {"Authorization": f"Bearer {foreign()}", "uid": "a:alice"}
+    answer = guarded.client.post("/age", b'{"left": "near"}', headers=headers, status=409)
+    assert answer.json["code"] == "not_ours"
 
 
 def test_the_longest_session_is_about_ours_alone(guard: Guard) -> None:

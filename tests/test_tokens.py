@@ -229,6 +229,41 @@ class TestRefresh:
             creator().refresh(forge(claims(exp=NOW)))
 
 
+class TestShortened:
+    def test_ends_earlier_and_is_otherwise_the_same(self) -> None:
+        token = creator().create(uid=12, role="editor")
+        shortened = creator().shortened(token, int(NOW) + MINUTE)
+        assert read(shortened) == read(token) | {"exp": int(NOW) + MINUTE}
+        assert jwt.get_unverified_header(shortened) == jwt.get_unverified_header(token)
+
+    def test_is_rightly_signed(self) -> None:
+        shortened = creator().shortened(forge(claims()), int(NOW) + MINUTE)
+        assert creator().decode_token(shortened) == claims(exp=int(NOW) + MINUTE)
+
+    def test_may_have_ended(self) -> None:
+        shortened = creator().shortened(forge(claims()), int(NOW) - MINUTE)
+        with pytest.raises(ExpiredTokenError):
+            creator().decode_token(shortened)
+
+    @pytest.mark.parametrize("later", [0, 1, 10**9])
+    def test_never_ends_later_than_the_token_that_came_nor_with_it(self, later: int) -> None:
+        with pytest.raises(InvalidClaimsError, match="must be earlier"):
+            creator().shortened(forge(claims()), int(NOW) + 30 * MINUTE + later)
+
+    def test_is_not_had_of_an_expired_token(self) -> None:
+        with pytest.raises(ExpiredTokenError):
+            creator().shortened(forge(claims(exp=NOW)), int(NOW) - MINUTE)
+
+    @pytest.mark.parametrize("token", ["", "x", forge(claims(), key=OLD), forge(claims(), {"alg": "none"})])
+    def test_is_not_had_of_what_is_no_token_of_ours(self, token: str) -> None:
+        with pytest.raises(InvalidTokenError):
+            creator().shortened(token, int(NOW))
+
+    def test_is_not_signed_by_a_key_that_signs_no_more(self) -> None:
+        with pytest.raises(InvalidTokenError, match="signs no more"):
+            creator(previous_keys=[OLD]).shortened(forge(claims(), key=OLD), int(NOW))
+
+
 class TestDecodeToken:
     def test_returns_the_claims(self) -> None:
         assert creator().decode_token(forge(claims(x=[1]))) == claims(x=[1])

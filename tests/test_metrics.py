@@ -1,4 +1,4 @@
-"""The metrics: what is counted, who may read it, and what the dashboard asks for."""
+"""The metrics: what is counted, who may read it, and what the dashboard and the alerts ask for."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import webtest
+import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
@@ -22,6 +23,7 @@ from gateway.rejections import RULES
 from gateway.stores.memory import MemoryStore
 from tests.integration.servers import ROOT, environment
 from tests.support import MINUTE, NOW, Guarded, claims, forge
+from tests.test_docs import anchors
 from tests.test_issuers import A_JWKS, A, Guard, Publisher, foreign
 from tests.test_issuers import guard as guard  # noqa: PLC0414 - a fixture
 from tests.test_issuers import published as published  # noqa: PLC0414 - a fixture
@@ -406,6 +408,50 @@ def test_the_panels_of_the_dashboard_have_places_of_their_own() -> None:
     ]
     assert len(set(cells)) == len(cells)
     assert max(x for x, _ in cells) < 24
+
+
+# The alerts
+
+(GROUP,) = yaml.safe_load((ROOT / "examples" / "alerts.yml").read_text("utf-8"))["groups"]
+ALERTS: dict[str, Any] = {rule["alert"]: rule for rule in GROUP["rules"]}
+SELECTOR = re.compile(r"\b(gateway_[a-z_]+)\{(\w+)(?:=~|!~|=)\"([^\"]*)\"\}")
+
+
+def named_by(alert: str) -> set[str]:
+    return set(NAME.findall(ALERTS[alert]["expr"]))
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_asks_for_nothing_that_is_not_exported(
+    guard: Guard, published: Publisher, alert: str
+) -> None:
+    exported = {each.name for each in samples(guard(**ON, **STATE))}
+    assert named_by(alert) <= exported
+    assert named_by(alert) or ALERTS[alert]["expr"].startswith("up{")
+
+
+@pytest.mark.parametrize("alert", [name for name in ALERTS if SELECTOR.search(ALERTS[name]["expr"])])
+def test_an_alert_selects_what_is_exported_from_the_start(
+    guard: Guard, published: Publisher, alert: str
+) -> None:
+    """So that no code is misspelt, and the first of its kind is an increase."""
+    found = list(samples(guard(**ON, **STATE)))
+    for name, label, values in SELECTOR.findall(ALERTS[alert]["expr"]):
+        assert set(values.split("|")) <= {each.labels[label] for each in found if each.name == name}
+
+
+@pytest.mark.parametrize("alert", ALERTS)
+def test_an_alert_tells_what_to_do(alert: str) -> None:
+    rule = ALERTS[alert]
+    assert rule["labels"]["severity"] in {"page", "ticket"}
+    assert rule["annotations"].keys() == {"summary", "description", "runbook"}
+    page, _, anchor = rule["annotations"]["runbook"].partition("#")
+    assert anchor in anchors(ROOT / page)
+
+
+def test_the_documents_name_all_alerts_and_no_others() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text("utf-8")
+    assert re.findall(r"^\| `(Gateway\w+)` \|", page, re.MULTILINE) == list(ALERTS)
 
 
 def test_the_documents_name_all_that_is_exported_and_nothing_else(guard: Guard, published: Publisher) -> None:

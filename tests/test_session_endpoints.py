@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from wsgiref.types import StartResponse, WSGIEnvironment
 
@@ -940,6 +941,20 @@ def test_a_database_that_comes_is_one_to_be_ready_with(
     assert ready(guarded) == (503, ["state store"])
     folder.mkdir()
     assert ready(guarded) == READY
+
+
+def test_the_users_database_is_asked_once_a_second_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    now = [1000.0]
+    monkeypatch.setattr("gateway.directory.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("gateway.users.Users.ping", lambda _: asked.append(now[0]))
+    guarded = gateway(state_url="memory://", users_url=f"sqlite:///{tmp_path}/users.db")
+    for moment in (1000.0, 1000.0, 1000.9, 1001.0, 1001.5):
+        now[0] = moment
+        assert ready(guarded) == READY
+    assert asked == [1000.0, 1001.0]
 
 
 def test_a_body_is_read_before_its_sender_is_judged() -> None:

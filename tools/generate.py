@@ -6,12 +6,13 @@ from pathlib import Path
 
 from gateway import describe
 from gateway.policyfile import ISSUER_TABLE, ROUTE_TABLE
-from tools import settings_page
+from tools import errors_table, settings_page
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 KEYS = ROOT / "docs" / "keys.md"
 POLICY = ROOT / "docs" / "policy.md"
+ERRORS = ROOT / "docs" / "errors.md"
 SETTINGS = ROOT / "docs" / "reference" / "settings.md"
 
 
@@ -22,6 +23,7 @@ def generated() -> dict[Path, str]:
         README: _with_table(README, "settings", describe.markdown_table()),
         SETTINGS: settings_page.page(),
         KEYS: _with_table(KEYS, "issuers", describe.markdown_table(ISSUER_TABLE, "key")),
+        ERRORS: _with_table(ERRORS, "errors", errors_table.table()),
         POLICY: _with_table(POLICY, "routes", describe.markdown_table(ROUTE_TABLE, "key")),
     }
 

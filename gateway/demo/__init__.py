@@ -24,8 +24,11 @@ View = Callable[[Request], WSGIApplication]
 PUBLIC_PATHS = ("/", "/health-of-app", "/demo/*")
 
 _WELCOME = """\
-This is the demo app behind an authentication gateway. A browser is shown a playground here, at
-{root}, where all of this can be tried. This page is public; what else there is:
+This is the demo app behind an authentication gateway. In a browser this page is a playground:
+
+  {root}
+
+It is public. What else there is:
 
   GET /health-of-app   public too
   GET /secret          answers the token to use next

@@ -29,6 +29,9 @@ def webtest_client(
 ) -> WebTestClient:
     """Return a `webtest.TestApp` of an app behind the gateway, with `as_user` and `with_token`.
 
+        client = webtest_client(app, public_paths=["/health"])
+        client.as_user(12, scopes=["reports:read"]).get("/reports", status=200)
+
     The app is wrapped in an `AuthGateway`, unless it is one, or its `wsgi_app` is.
 
     Args:
@@ -36,6 +39,9 @@ def webtest_client(
         settings: those of the gateway that is made; `settings_for_tests` unless given.
         gateway: where the app has one further within, that one, so that its tokens are used.
         options: instead of settings, each as a keyword argument.
+
+    Returns:
+        The client, which is nobody until `as_user` or `with_token`.
 
     Raises:
         ModuleNotFoundError: WebTest is not installed.
@@ -58,7 +64,22 @@ def werkzeug_client(
 ) -> WerkzeugClient:
     """Return a `werkzeug.test.Client` of an app behind the gateway, with `as_user` and `with_token`.
 
-    Args and errors are those of `webtest_client`.
+        answer = werkzeug_client(app).as_user("anna").get("/reports")
+
+    The app is wrapped in an `AuthGateway`, unless it is one, or its `wsgi_app` is.
+
+    Args:
+        app: the app.
+        settings: those of the gateway that is made; `settings_for_tests` unless given.
+        gateway: where the app has one further within, that one, so that its tokens are used.
+        options: instead of settings, each as a keyword argument.
+
+    Returns:
+        The client, which is nobody until `as_user` or `with_token`.
+
+    Raises:
+        ConfigError: a setting is wrong.
+        TypeError: settings are given for an app that is behind a gateway.
     """
     from gateway.testing.werkzeug import WerkzeugClient  # noqa: PLC0415 - no need of it for other clients
 
@@ -75,8 +96,24 @@ def flask_client(
 ) -> GatewayFlaskClient:
     """Return a `FlaskClient` of an app behind the gateway, with `as_user` and `with_token`.
 
+        with flask_client(app).as_user("anna") as client:
+            assert client.get("/reports").json["reader"] == "anna"
+
     The app itself is left as it is: where it has no gateway, the client's `application` is a copy that has.
-    Args and errors are those of `webtest_client`.
+
+    Args:
+        app: the app.
+        settings: those of the gateway that is made; `settings_for_tests` unless given.
+        gateway: where the app has one further within, that one, so that its tokens are used.
+        options: instead of settings, each as a keyword argument.
+
+    Returns:
+        The client, which is nobody until `as_user` or `with_token`.
+
+    Raises:
+        ModuleNotFoundError: Flask is not installed.
+        ConfigError: a setting is wrong.
+        TypeError: settings are given for an app that is behind a gateway.
     """
     _require("flask", "Flask")
     from gateway.testing.flask import client_of  # noqa: PLC0415 - of its library's
@@ -94,6 +131,9 @@ def django_client(
 ) -> DjangoClient:
     """Return a `django.test.Client` whose requests pass through the gateway, with `as_user` and `with_token`.
 
+        client = django_client(application).as_user(12)
+        assert client.get("/reports").json() == {"reader": "12"}
+
     Behind the gateway stands what stands behind Django's own client: its views and their middleware, and no
     WSGI middleware. What the gateway refuses is an `HttpResponse` too.
 
@@ -104,9 +144,13 @@ def django_client(
         enforce_csrf_checks: as for `django.test.Client`.
         options: as for `webtest_client`.
 
+    Returns:
+        The client, which is nobody until `as_user` or `with_token`.
+
     Raises:
         ModuleNotFoundError: Django is not installed.
-        ConfigError, TypeError: as `webtest_client`.
+        ConfigError: a setting is wrong.
+        TypeError: settings are given for an app that is behind a gateway.
     """
     _require("django", "Django")
     from gateway.testing.django import Answering, DjangoClient, around  # noqa: PLC0415 - of its library's

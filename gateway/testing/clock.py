@@ -29,7 +29,10 @@ class Clock:
         return self._time
 
     def set(self, moment: datetime | float) -> None:
-        """Set it to a moment: a `datetime` with a time zone, or seconds since 1970.
+        """Set it to a moment, later or earlier.
+
+        Args:
+            moment: a `datetime` with a time zone, or seconds since 1970.
 
         Raises:
             ValueError: the `datetime` has no time zone, so that it is no moment.
@@ -41,7 +44,14 @@ class Clock:
         self._time = float(moment)
 
     def move(self, *, days: float = 0, hours: float = 0, minutes: float = 0, seconds: float = 0) -> None:
-        """Move it on by so much; back, where that is negative."""
+        """Move it on by so much; back, where that is negative.
+
+        Args:
+            days: days of 24 hours.
+            hours: added to them, as are the others.
+            minutes: minutes.
+            seconds: seconds, with a fraction if need be.
+        """
         by = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         self._time += by.total_seconds()
 
@@ -58,7 +68,13 @@ def standing_clock(moment: datetime | float | None = None) -> Iterator[Clock]:
     is not moved, nor is anything that does not go by the gateway's time.
 
     Args:
-        moment: where the clock stands at first; now, unless given.
+        moment: where the clock stands at first, as for `Clock`; now, unless given.
+
+    Yields:
+        The clock, to be moved.
+
+    Raises:
+        ValueError: the moment is a `datetime` without a time zone.
     """
     clock = Clock(time.time() if moment is None else moment)
     # All time of a gateway comes from TokenCreator.now, which looks this name up on each call.

@@ -40,11 +40,16 @@ class SendsCredentials:
     ) -> Self:
         """Return the same client as somebody, by a token that begins a session now.
 
+            client.as_user(12, scopes=["reports:read"], team="blue").get("/reports")
+
         Args:
             uid: who.
             scopes: a list of names, for the claim `scope`.
             claims: extra claims by name.
             more_claims: the same as keyword arguments.
+
+        Returns:
+            A client of the same kind, with the app and the cookies of this one, which stays as it is.
 
         Raises:
             TypeError, ValueError, InvalidClaimsError, KeysUnavailableError, ConfigError: as `Tokens.good`.
@@ -57,11 +62,14 @@ class SendsCredentials:
     def with_token(self, token: str, uid: int | str | None) -> Self:
         """Return the same client with these credentials, good or bad.
 
-        It has the app and the cookies of this one, which stays as it is.
+            client.with_token(client.tokens.expired(12), uid=12).get("/reports", status=401)
 
         Args:
             token: what stands behind `Bearer`.
             uid: what stands in the `uid` header; None for no such header.
+
+        Returns:
+            A client of the same kind, with the app and the cookies of this one, which stays as it is.
         """
         credentials = {_AUTHORIZATION_KEY: BEARER + token}
         if uid is not None:
@@ -81,9 +89,14 @@ class _Response(Protocol):
 def renewed_token(response: _Response, header: str = _TOKEN_HEADER) -> str | None:
     """Return the renewed token that a response carries, None if it carries none.
 
+        renewed = renewed_token(client.with_token(client.tokens.near_expiry(12), uid=12).get("/"))
+
     Args:
         response: a response of any of the clients.
         header: the header of the token, where `GATEWAY_TOKEN_HEADER` is another.
+
+    Returns:
+        The token, without `Bearer`, or None.
     """
     token: str | None = response.headers.get(header)
     return token

@@ -14,8 +14,13 @@ from gateway.settings import Settings
 def settings_for_tests(**options: Any) -> Settings:
     """Return settings with a random key; nothing of the environment is in them.
 
+        settings_for_tests(exp_time_min=5, state_url="memory://")
+
     Args:
         options: other settings, as keyword arguments of `Settings`.
+
+    Returns:
+        The settings, with a key of their own on each call, unless they have a `token_key` or a `key_dir`.
 
     Raises:
         ConfigError: a setting is wrong.

@@ -18,10 +18,13 @@ _LONGEST_SESSION_SEC: Final = MOST_MINUTES * 60
 
 
 class Tokens:
-    """Makes tokens for tests, good ones and others.
+    """Makes tokens for tests, good ones and others; each client has one, as `client.tokens`.
 
-    Each method takes a uid, `scopes`, a list of names that becomes the claim `scope` (RFC 8693 section 4.2;
-    there is none without a name), and extra `claims` by name.
+        client.tokens.expired(12)
+        Tokens(gateway.tokens).good("anna", scopes=["reports:read"], claims={"team": "blue"})
+
+    `scopes` become the claim `scope`, one text with spaces between them (RFC 8693 section 4.2); without a
+    name there is no such claim.
 
     Args:
         creator: what makes the tokens of the gateway under test: its `tokens`.
@@ -33,6 +36,11 @@ class Tokens:
     def good(self, uid: int | str, scopes: Scopes = None, claims: Claims = None) -> str:
         """Return a token that is good.
 
+        Args:
+            uid: whose.
+            scopes: a list of names, for the claim `scope`.
+            claims: extra claims by name.
+
         Raises:
             TypeError, ValueError: the scopes are no list of names.
             InvalidClaimsError, KeysUnavailableError, ConfigError: as `TokenCreator.create`.
@@ -41,6 +49,11 @@ class Tokens:
 
     def near_expiry(self, uid: int | str, scopes: Scopes = None, claims: Claims = None) -> str:
         """Return a token that is good, and renewed at the next request.
+
+        Args:
+            uid: whose.
+            scopes: a list of names, for the claim `scope`.
+            claims: extra claims by name.
 
         Raises:
             ConfigError: no token is renewed here.
@@ -59,6 +72,11 @@ class Tokens:
     def expired(self, uid: int | str, scopes: Scopes = None, claims: Claims = None) -> str:
         """Return a token whose time is over: 401, `token_expired`.
 
+        Args:
+            uid: whose.
+            scopes: a list of names, for the claim `scope`.
+            claims: extra claims by name.
+
         Raises:
             TypeError, ValueError, InvalidClaimsError, KeysUnavailableError, ConfigError: as `good`.
         """
@@ -69,6 +87,11 @@ class Tokens:
     def session_over(self, uid: int | str, scopes: Scopes = None, claims: Claims = None) -> str:
         """Return a token of a session that began too long ago: 401, `invalid_claims`.
 
+        Args:
+            uid: whose.
+            scopes: a list of names, for the claim `scope`.
+            claims: extra claims by name.
+
         Raises:
             TypeError, ValueError, InvalidClaimsError, KeysUnavailableError, ConfigError: as `good`.
         """
@@ -77,6 +100,11 @@ class Tokens:
 
     def tampered(self, uid: int | str, scopes: Scopes = None, claims: Claims = None) -> str:
         """Return a token with a signature that is not its own: 498, `invalid_token`.
+
+        Args:
+            uid: whose.
+            scopes: a list of names, for the claim `scope`.
+            claims: extra claims by name.
 
         Raises:
             TypeError, ValueError, InvalidClaimsError, KeysUnavailableError, ConfigError: as `good`.

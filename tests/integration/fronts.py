@@ -35,7 +35,7 @@ EXAMPLES = ROOT / "examples"
 # Where the shipped files have gateway and app.
 _GATEWAY, _APP = "127.0.0.1:8000", "127.0.0.1:9000"
 _NGINX = "nginx"
-_NGINX_MAIN = """\
+NGINX_MAIN = """\
 user root;  # for whom else are the folders of tests, where root runs them?
 pid nginx.pid;
 error_log stderr;
@@ -137,7 +137,7 @@ class Nginx(Store):
         super().__init__(folder, port)
         changes = {"listen 8080;": f"listen 127.0.0.1:{port};", **_upstreams(gateway, app)}
         (folder / "shipped.conf").write_text(shipped("nginx.conf", changes))
-        (folder / "main.conf").write_text(_NGINX_MAIN)
+        (folder / "main.conf").write_text(NGINX_MAIN)
 
     def command(self) -> tuple[str | Path, ...]:
         return (nginx_program(), "-p", self.folder, "-e", "stderr", "-c", "main.conf", "-g", "daemon off;")
@@ -292,7 +292,7 @@ def nginx_program() -> str:
 def faults_of_nginx(folder: Path, line: str) -> str:
     """What nginx finds wrong with the shipped file beside a line of somebody else's."""
     (folder / "shipped.conf").write_text(shipped("nginx.conf", {}))
-    (folder / "main.conf").write_text(_NGINX_MAIN.replace("    include", f"    {line}\n    include"))
+    (folder / "main.conf").write_text(NGINX_MAIN.replace("    include", f"    {line}\n    include"))
     return run(folder, nginx_program(), "-t", "-p", folder, "-e", "stderr", "-c", "main.conf").stderr
 
 

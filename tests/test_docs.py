@@ -32,6 +32,7 @@ def called(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@pytest.mark.docs
 @pytest.mark.parametrize("page", PAGES, ids=called)
 def test_what_a_page_shows_is_so(page: Path, tmp_path: Path) -> None:
     run_page(page, tmp_path)

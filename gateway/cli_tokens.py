@@ -13,10 +13,10 @@ import click
 from gateway import jws
 from gateway.authentication import Authenticator
 from gateway.claims import is_time, uid_claim
+from gateway.cli_claims import claim_option, claims_given
 from gateway.cli_completion import uids
 from gateway.cli_group import REFUSED, Faults, Group, examples
 from gateway.cli_output import as_json, moment, print_json, styled
-from gateway.cli_users import claims_given
 from gateway.errors import InvalidTokenError, KeysUnavailableError, TokenError
 from gateway.identity import Identity
 from gateway.rejections import Rejection, status_line
@@ -52,9 +52,7 @@ def token() -> None:
     ),
 )
 @click.option("--uid", required=True, shell_complete=uids, help="Whose token: an integer or text.")
-@click.option(
-    "--claim", "claims", multiple=True, metavar="NAME=VALUE", help="An extra claim; VALUE is JSON, else text."
-)
+@claim_option
 @click.option(
     "--age", type=_Minutes(0, 10**9), default=0, metavar="MINUTES", help="As if issued so long ago."
 )

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
-import re
 import secrets
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from gateway import jws, kinds
+from gateway import cli_csv, kinds
 from gateway.claims import uid_claim
+from gateway.cli_claims import claim_option, claims_given, scope_option, with_changes
 from gateway.cli_completion import uids
+from gateway.cli_csv import Row
 from gateway.cli_group import REFUSED, UNSOUND, Faults, Group, examples
 from gateway.cli_output import Column, as_json, moment, print_json, print_table, warn
 from gateway.cli_sessions import end_sessions
 from gateway.describe import utc
-from gateway.envfile import shown
 from gateway.errors import ConfigError, GatewayError, StoreError
 from gateway.nearest import question
 from gateway.settings import TABLE, Settings, faults_of
@@ -43,35 +41,14 @@ SHORT: Final = 8  # characters under which a password is warned of (NIST SP 800-
 _SHORT_PASSWORD = f"the password has fewer than {SHORT} characters"
 _STATE = "GATEWAY_STATE_URL"
 _RANDOM_BYTES = 12  # of a password that is made here
-_SCOPE = re.compile(r"[!#-\[\]-~]+")  # RFC 6749 section 3.3
-_NEEDED = ("uid", "password")
-_COLUMNS = (*_NEEDED, "scope", "claims")
-_QUOTED = 'a field with , or " in it must stand in quotes, and a " in it be doubled'
-_HEADER = "uid,password and, where wanted, scope and claims"
 _TO_LINE_START = "\r\x1b[K"
 _MOST_COMPARED = 10_000  # uids among which one is looked for that may have been meant
-_TABLE = (
+_COLUMNS: Final = (
     Column("UID"),
     Column("STATE"),
     Column("ADDED"),
     Column("CLAIMS"),
 )
-
-
-class _Row(NamedTuple):
-    """A row of a CSV file: the line on which it begins, and its fields, or why it has none."""
-
-    line: int
-    fields: Sequence[str]
-    fault: str = ""
-
-
-class _Newcomer(NamedTuple):
-    """Somebody to be added."""
-
-    uid: str
-    password: str
-    claims: Mapping[str, Any]
 
 
 @dataclass
@@ -177,12 +154,6 @@ def users() -> None:
 
 
 _generate = click.option("--generate", is_flag=True, help="Make a random password, and print it once.")
-_claims = click.option(
-    "--claim", "claims", multiple=True, metavar="NAME=VALUE", help="An extra claim; VALUE is JSON, else text."
-)
-_scopes = click.option(
-    "--scope", "scopes", multiple=True, help="A scope; all of them make up the claim `scope`."
-)
 
 
 @users.command(
@@ -194,13 +165,13 @@ _scopes = click.option(
     ),
 )
 @click.argument("uid")
-@_claims
-@_scopes
+@claim_option
+@scope_option
 @_generate
 def add(uid: str, claims: tuple[str, ...], scopes: tuple[str, ...], generate: bool) -> None:
     """Add a user, who can log in at once."""
     with _Directory.opened() as directory:
-        extra = _extra(claims, scopes)
+        extra = claims_given(claims, scopes)
         directory.check_claims(uid, extra)
         password = _new_password(generate)
         directory.users.add(uid, password, extra)
@@ -221,7 +192,7 @@ def list_(json_: bool) -> None:
         (user.uid, "disabled" if user.disabled else "enabled", utc(user.created), json.dumps(user.claims))
         for user in found
     ]
-    print_table(_TABLE, rows)
+    print_table(_COLUMNS, rows)
 
 
 def _document(user: User) -> dict[str, Any]:
@@ -280,8 +251,8 @@ def remove(uid: str) -> None:
     ),
 )
 @click.argument("uid", shell_complete=uids)
-@_claims
-@_scopes
+@claim_option
+@scope_option
 @click.option("--remove", "removed", multiple=True, metavar="NAME", help="Take a claim out.")
 @as_json
 def claims_(
@@ -297,7 +268,7 @@ def claims_(
     with _Directory.opened() as directory:
         known = directory.user(uid).claims
         if changes:
-            changed = _with_changes(known, _extra(claims, scopes), removed)
+            changed = with_changes(known, claims_given(claims, scopes), removed)
             directory.check_claims(uid, changed)
             directory.known(directory.users.set_claims(uid, changed), uid)
             directory.changed(uid, "has other claims")
@@ -320,7 +291,7 @@ def import_(file: Path) -> None:
     JSON object). What is wrong with a row is told, by its line, and keeps no other from being added.
     """
     with _Directory.opened() as directory:
-        columns, rows = _read_csv(file)
+        columns, rows = cli_csv.read(file)
         done = _Import(directory, columns)
         with _progress(rows) as shown_rows:
             done.run(shown_rows)
@@ -339,7 +310,7 @@ class _Import:
     refused: int = 0
     lines: dict[str, int] = field(default_factory=dict)  # on which those stand who were added
 
-    def run(self, rows: Iterable[_Row]) -> None:
+    def run(self, rows: Iterable[Row]) -> None:
         """Add all rows.
 
         Raises:
@@ -355,8 +326,8 @@ class _Import:
                 self.refused += 1
                 _tell(f"line {row.line}: {error}")
 
-    def _add(self, row: _Row) -> None:
-        who = self._newcomer(row)
+    def _add(self, row: Row) -> None:
+        who = row.newcomer(self.columns)
         if who.uid in self.lines:
             raise GatewayError(f"{who.uid!r} stands on line {self.lines[who.uid]} already; one must go")
         self.directory.check_claims(who.uid, who.claims)
@@ -366,64 +337,9 @@ class _Import:
         if _is_short(who.password):
             _tell(f"warning: line {row.line}: {_SHORT_PASSWORD}")
 
-    def _newcomer(self, row: _Row) -> _Newcomer:
-        if row.fault:
-            raise GatewayError(row.fault)
-        if len(row.fields) != len(self.columns):
-            count = len(self.columns)
-            raise GatewayError(f"there are {len(row.fields)} fields; there must be {count}, as in the header")
-        found = dict(zip(self.columns, row.fields, strict=True))
-        claims = _json_object(found.get("claims") or "{}")
-        return _Newcomer(
-            found["uid"], found["password"], _with_scopes(claims, found.get("scope", "").split())
-        )
-
-
-def _read_csv(file: Path) -> tuple[Sequence[str], list[_Row]]:
-    """Return the columns and the rows of a file.
-
-    Raises:
-        GatewayError: it cannot be read, or has another header; nothing that stands there is in the message.
-    """
-    name = "standard input" if str(file) == "-" else shown(file)
-    rows = _rows(_text_of(file, name))
-    header = next(rows, _Row(1, ()))
-    columns = header.fields
-    if not set(_NEEDED) <= set(columns) <= set(_COLUMNS) or len(set(columns)) < len(columns):
-        raise GatewayError(f"{name}, line {header.line}: the header must be {_HEADER}")
-    return columns, list(rows)
-
-
-def _text_of(file: Path, name: str) -> str:
-    try:
-        data = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        return data.decode("utf-8-sig")
-    except OSError as error:
-        must = "it must be a CSV file, or - for standard input"
-        raise GatewayError(f"{name} cannot be read: {error.strerror}; {must}") from error
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise GatewayError(f"{name}, line {line}: not UTF-8; it must be saved as UTF-8") from None
-
-
-def _rows(text: str) -> Iterator[_Row]:
-    """Yield the rows that are not blank."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    while True:
-        line = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield _Row(line, (), f"it is no CSV: {error}; {_QUOTED}")
-        else:
-            if fields:
-                yield _Row(line, fields)
-
 
 @contextmanager
-def _progress(rows: Sequence[_Row]) -> Iterator[Iterable[_Row]]:
+def _progress(rows: Sequence[Row]) -> Iterator[Iterable[Row]]:
     """Yield the rows, and show on a terminal how many of them are done."""
     if not sys.stderr.isatty():
         yield rows
@@ -474,74 +390,3 @@ def _is_short(password: str) -> bool:
 def _show_generated(generate: bool, password: str) -> None:
     if generate:
         click.echo(f"password  {password}")
-
-
-def _extra(claims: Iterable[str], scopes: Iterable[str]) -> dict[str, Any]:
-    """Return the claims of the options.
-
-    Raises:
-        GatewayError: one is given twice, or is no scope.
-    """
-    return _with_scopes(claims_given(claims), scopes)
-
-
-def claims_given(texts: Iterable[str]) -> dict[str, Any]:
-    """Return the claims of arguments.
-
-    Raises:
-        GatewayError: one is given twice.
-    """
-    claims: dict[str, Any] = {}
-    for name, value in map(_claim, texts):
-        if name in claims:
-            raise GatewayError(f"the claim {name!r} is given twice; one must go")
-        claims[name] = value
-    return claims
-
-
-def _claim(text: str) -> tuple[str, Any]:
-    """Read an extra claim from an argument: NAME=VALUE, where VALUE is JSON or else text."""
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise click.BadParameter(f"{text!r} must be NAME=VALUE, such as role=editor", param_hint="--claim")
-    try:
-        return name, jws.STRICT_JSON.decode(value)
-    except (ValueError, RecursionError):
-        return name, value
-
-
-def _with_scopes(claims: dict[str, Any], scopes: Iterable[str]) -> dict[str, Any]:
-    """Return the claims with these scopes as one of them (RFC 8693 section 4.2)."""
-    scopes = list(dict.fromkeys(scopes))
-    if not scopes:
-        return claims
-    if "scope" in claims:
-        raise GatewayError("the claim scope is given twice, as a claim and by scopes; one must go")
-    if not all(map(_SCOPE.fullmatch, scopes)):
-        raise GatewayError('a scope must be visible ASCII characters without " and \\')
-    return {**claims, "scope": " ".join(scopes)}
-
-
-def _with_changes(
-    known: Mapping[str, Any], given: Mapping[str, Any], removed: Iterable[str]
-) -> dict[str, Any]:
-    """Return the known claims without those removed, and with those given.
-
-    Raises:
-        GatewayError: one that is to be removed is not known, or is given.
-    """
-    for name in removed:
-        if name in given:
-            raise GatewayError(f"the claim {name!r} is both given and removed; one must go")
-        if name not in known:
-            there = ", ".join(known) or "none"
-            raise GatewayError(f"there is no claim {name!r}; there is {there}{question(name, known)}")
-    return {**{name: value for name, value in known.items() if name not in removed}, **given}
-
-
-def _json_object(text: str) -> dict[str, Any]:
-    with suppress(ValueError, RecursionError):
-        found = jws.STRICT_JSON.decode(text)
-        if isinstance(found, dict):
-            return found
-    raise GatewayError('claims must be a JSON object, such as {"role": "editor"}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -12,8 +12,8 @@ from gateway.authentication import Anonymous
 from gateway.claimheaders import ClaimHeaders
 from gateway.cli_completion import methods, uids
 from gateway.cli_group import REFUSED, Command, examples
-from gateway.cli_output import as_json, print_json
-from gateway.cli_tokens import answer, judge_of, label, token_given, uid_of, verdict_document
+from gateway.cli_output import as_json, print_fact, print_json
+from gateway.cli_verdicts import judge_of, print_verdict, token_given, uid_of, verdict_document
 from gateway.errors import InvalidClaimsError
 from gateway.identity import Identity
 from gateway.kinds import PUBLIC
@@ -24,6 +24,8 @@ from gateway.policyfile import ROUTE_TABLE
 from gateway.rejections import RULES, Rejection
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
+
+_MEANING: Final = {rule.code: rule.description for rule in RULES}
 
 
 @dataclass
@@ -46,19 +48,19 @@ class _Told:
 
     def show(self) -> None:
         """Print the lines."""
-        _say("request", f"{self.method} {self.path}")
+        print_fact("request", f"{self.method} {self.path}")
         if self.route is not None:
-            _say("route", self.route)
+            print_fact("route", self.route)
         if self.besides is not None:
-            _say("and", f"{self.besides}: an app may take both for the same path")
+            print_fact("and", f"{self.besides}: an app may take both for the same path")
         if self.verdict is None:
-            _say("answer", self.answer)
+            print_fact("answer", self.answer)
         else:
-            answer(self.verdict)
+            print_verdict(self.verdict)
         for reason in self.why:
-            _say("why", reason)
+            print_fact("why", reason)
         for name, value in self.headers.items():
-            _say("header", f"{name}: {value}")
+            print_fact("header", f"{name}: {value}")
 
     def document(self) -> dict[str, Any]:
         """Return the same, for a script."""
@@ -103,37 +105,33 @@ def explain(method: str, target: str, text: str | None, uid: str | None, json_: 
 
 
 def _told(settings: Settings, method: str, path: str, text: str | None, uid: str | None) -> _Told:
-    told = _Told(method, _shown(path))
+    """Return what there is to tell of a request."""
     if settings.prefix and f"{path}/".startswith(f"{settings.prefix}/"):
-        told.answered_by = "gateway"
-        told.answer = f"the gateway's own: it is at or under GATEWAY_PREFIX, {settings.prefix}"
-        return told
+        own = f"the gateway's own: it is at or under GATEWAY_PREFIX, {settings.prefix}"
+        return _Told(method, _shown(path), answered_by="gateway", answer=own)
     creator = TokenCreator(settings)
-    authorization = None
-    if text is not None:
-        token = token_given(text)
-        authorization, uid = f"Bearer {token}", uid_of(creator, token) if uid is None else uid
+    authorization, uid = _credentials(creator, text, uid)
     judge = judge_of(settings, creator)
     route = judge.find(method, path) if judge.find is not None else None
-    told.route = _described(route)
-    if route is not None and route.besides is not None:
-        told.besides = _described(Route(rules=route.besides))
+    told = _Told(method, _shown(path), _described(route), _besides(route))
     verdict = judge.authenticate(method, path, authorization, uid)
     if isinstance(verdict, Anonymous):
-        asked = "nobody is asked there" if route and route.access == PUBLIC else "no credentials were sent"
-        told.why = [asked]
+        is_public = route is not None and route.access == PUBLIC
+        told.why = ["nobody is asked there" if is_public else "no credentials were sent"]
     elif isinstance(verdict, Identity):
-        told.verdict = verdict
-        told.headers = _headers(verdict, settings)
+        told.verdict, told.headers = verdict, _headers(verdict, settings)
     else:
         told.verdict, told.answered_by = verdict, "gateway"
-        rule = {rule.code: rule.description for rule in RULES}[verdict.code]
-        told.why = [rule, *_lacking(judge.identify(authorization, uid), route, settings)]
+        told.why = [_MEANING[verdict.code], *_lacking(judge.identify(authorization, uid), route, settings)]
     return told
 
 
-def _say(name: str, text: str) -> None:
-    click.echo(f"{label(name, 8)} {text}")
+def _credentials(creator: TokenCreator, text: str | None, uid: str | None) -> tuple[str | None, str | None]:
+    """Return the headers Authorization and uid; of a token whose uid is not said, its own."""
+    if text is None:
+        return None, uid
+    token = token_given(text)
+    return f"Bearer {token}", uid_of(creator, token) if uid is None else uid
 
 
 def _headers(identity: Identity, settings: Settings) -> dict[str, str]:
@@ -175,6 +173,11 @@ def _described(route: Route | None) -> str:
         if row.keyword not in ("path", "methods", "access") and getattr(route.rules, row.keyword) is not None
     ]
     return ", ".join((f"{route.rules}: {route.access}", *asked))
+
+
+def _besides(route: Route | None) -> str | None:
+    """Describe what is asked besides, by a route for what an app may take for the same path."""
+    return _described(Route(rules=route.besides)) if route is not None and route.besides else None
 
 
 def _written(asked: Iterable[Any]) -> str:

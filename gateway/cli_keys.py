@@ -16,8 +16,7 @@ from gateway import extras, keyfolder
 from gateway.audit import audit_of_command
 from gateway.cli_completion import kids
 from gateway.cli_group import Faults, Group, examples
-from gateway.cli_output import Column, as_json, moment, print_json, print_table, warn
-from gateway.describe import utc
+from gateway.cli_output import Column, as_json, moment, print_json, print_table, utc, warn
 from gateway.envfile import shown
 from gateway.errors import ConfigError
 from gateway.events import KeysTaken

@@ -61,14 +61,24 @@ def done(line: str) -> None:
     click.echo(styled(line, fg="green"))
 
 
+def print_fact(name: str, text: str = "") -> None:
+    """Print one thing that is told, behind what it is called."""
+    click.echo(f"{styled(f'{name:<8}', bold=True)} {text}".rstrip())
+
+
 def print_json(document: Any) -> None:
     """Print a document, in ASCII alone: nothing in it is an order to a terminal."""
     click.echo(json.dumps(document, indent=2))
 
 
 def moment(seconds: float) -> str:
-    """Return a moment, in seconds since 1970, as RFC 3339 writes it."""
+    """Return a moment, in seconds since 1970, for a script, as RFC 3339 writes it."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc(seconds: float) -> str:
+    """Return a moment, in seconds since 1970, for a person."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,7 @@ from gateway.audit import audit_of_command
 from gateway.claims import uid_text
 from gateway.cli_completion import issuers, uids
 from gateway.cli_group import Faults, Group, examples
-from gateway.cli_output import Column, as_json, moment, print_json, print_table
-from gateway.describe import utc
+from gateway.cli_output import Column, as_json, moment, one_line, print_json, print_table, utc
 from gateway.errors import ConfigError
 from gateway.events import ALL, SESSION, Named, Revoked
 from gateway.nearest import question
@@ -23,8 +22,6 @@ from gateway.stores import JTI, SID, UID, Revocation, Store, urls
 from gateway.stores.bounded import open_store
 
 _TIMEOUT_SEC: Final = 5  # a person waits longer than a request
-
-
 _COLUMNS: Final = (
     Column("WHAT"),
     Column("NAME"),
@@ -83,10 +80,7 @@ def list_revoked(json_: bool) -> None:
     if json_:
         print_json({"revocations": [_document(each) for each in live]})
         return
-    rows = [
-        (each.kind, _shown(each.value), utc(each.moment), utc(each.expires), each.issuer or "")
-        for each in live
-    ]
+    rows = [(each.kind, each.value, utc(each.moment), utc(each.expires), each.issuer or "") for each in live]
     print_table(_COLUMNS, rows)
 
 
@@ -125,13 +119,9 @@ def _end(settings: Settings, issuer: str | None, kind: str, value: str) -> str:
 
 
 def _said(kind: str, value: str, settings: Settings) -> str:
-    name = _shown(value)
+    name = one_line(value)
     what = f"every session of {name} that had begun" if kind == UID else f"the session {name}"
     return f"{what} is ended; all workers know it within {settings.state_sync_sec:g} s"
-
-
-def _shown(value: str) -> str:
-    return value if value.isprintable() else repr(value)
 
 
 def _check(settings: Settings, issuer: str | None, kind: str, value: str) -> None:

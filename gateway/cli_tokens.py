@@ -1,26 +1,21 @@
-"""The `gateway token` commands, and the judge for commands that ask what would be answered."""
+"""The `gateway token` commands."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import click
 
 from gateway import jws
-from gateway.authentication import Authenticator
 from gateway.claims import is_time, uid_claim
 from gateway.cli_claims import claim_option, claims_given
 from gateway.cli_completion import uids
-from gateway.cli_group import REFUSED, Faults, Group, examples
-from gateway.cli_output import as_json, moment, print_json, styled
-from gateway.errors import InvalidTokenError, KeysUnavailableError, TokenError
-from gateway.identity import Identity
-from gateway.rejections import Rejection, status_line
-from gateway.revocations import revocations_in_force
+from gateway.cli_group import REFUSED, Group, examples
+from gateway.cli_output import as_json, moment, print_fact, print_json, utc
+from gateway.cli_verdicts import judge_of, print_verdict, token_given, uid_of, verdict_document
+from gateway.errors import InvalidTokenError, TokenError
+from gateway.rejections import Rejection
 from gateway.settings import Settings
 from gateway.tokens import TokenCreator
 
@@ -108,7 +103,7 @@ def token_inspect(text: str, json_: bool) -> None:
     if json_:
         print_json({**verdict_document(verdict), **_document(creator, read)})
     else:
-        answer(verdict)
+        print_verdict(verdict)
     if isinstance(verdict, Rejection):
         raise click.exceptions.Exit(REFUSED)
 
@@ -133,21 +128,6 @@ def _read(creator: TokenCreator, text: str) -> _Read:
         return _Read({}, False, False)
 
 
-def verdict_document(verdict: Identity | Rejection | None) -> dict[str, Any]:
-    """Return whether somebody, or nobody in particular, passes, and else what is answered, for a script."""
-    who = verdict if isinstance(verdict, Identity) else None
-    refusal = verdict if isinstance(verdict, Rejection) else None
-    return {
-        "ok": refusal is None,
-        "uid": who and who.uid,
-        "issuer": who and who.issuer,
-        "renewed": who is not None and who.renewed,
-        "status": refusal and refusal.status,
-        "error": refusal and refusal.error,
-        "code": refusal and refusal.code,
-    }
-
-
 def _document(creator: TokenCreator, read: _Read) -> dict[str, Any]:
     exp = read.claims.get("exp")
     expires, left = None, None
@@ -158,55 +138,10 @@ def _document(creator: TokenCreator, read: _Read) -> dict[str, Any]:
 
 
 def _show(creator: TokenCreator, read: _Read) -> None:
-    note = "" if read.verified else "   not verified: anyone may have written them"
-    click.echo(f"{label('claims')}{note if read.readable else '   cannot be read'}")
-    click.echo(json.dumps(read.claims, indent=2))
+    note = "" if read.verified else "not verified: anyone may have written them"
+    print_fact("claims", note if read.readable else "cannot be read")
+    print_json(read.claims)
     _show_time_left(creator, read.claims)
-
-
-def label(text: str, width: int = 0) -> str:
-    """Return what stands before a line that tells something."""
-    return styled(f"{text:<{width}}", bold=True)
-
-
-def answer(verdict: Identity | Rejection) -> None:
-    """Print what is answered to whoever sends a token."""
-    if isinstance(verdict, Rejection):
-        line, colour = f"{status_line(verdict.status)}: {verdict.error} ({verdict.code})", "red"
-    else:
-        renewed = ", and a renewed token" if verdict.renewed else ""
-        line, colour = f"the app's own, for uid {verdict.uid}{renewed}", "green"
-    click.echo(f"{label('answer', 8)} {styled(line, fg=colour)}")
-
-
-def token_given(text: str) -> str:
-    """Return a token as it was given: itself, behind `Bearer`, or by standard input for `-`.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    if text == "-":
-        text = sys.stdin.buffer.read().decode("utf-8", "replace")
-    text = text.strip().removeprefix("Bearer ")
-    if not text:
-        raise Faults("no token was given; it must be an argument, or come by standard input")
-    return text
-
-
-def judge_of(settings: Settings, creator: TokenCreator) -> Authenticator:
-    """Return the judge of these settings, who has asked which sessions were ended."""
-    revocations = revocations_in_force(settings, creator)
-    if revocations is not None:
-        revocations.start()
-    return Authenticator(settings, creator, revocations)
-
-
-def uid_of(creator: TokenCreator, text: str) -> str:
-    """Return the uid of a good token; of another it is never asked."""
-    try:
-        return creator.verify(text, creator.now()).uid
-    except (TokenError, KeysUnavailableError):
-        return "-"
 
 
 def _show_time_left(creator: TokenCreator, claims: Mapping[str, Any]) -> None:
@@ -214,6 +149,6 @@ def _show_time_left(creator: TokenCreator, claims: Mapping[str, Any]) -> None:
     if not is_time(exp):
         return
     left = (exp - creator.now()) / 60
-    when = datetime.fromtimestamp(exp, UTC).isoformat(" ", "seconds") if int(exp) in _DATES else exp
+    when = utc(exp) if int(exp) in _DATES else exp
     how_long = f"in {left:.1f} minutes" if left > 0 else f"{-left:.1f} minutes ago"
-    click.echo(f"{label('expires', 8)} {how_long}, {when}")
+    print_fact("expires", f"{how_long}, {when}")

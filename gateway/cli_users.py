@@ -22,9 +22,8 @@ from gateway.cli_claims import claim_option, claims_given, scope_option, with_ch
 from gateway.cli_completion import uids
 from gateway.cli_csv import Row
 from gateway.cli_group import REFUSED, UNSOUND, Faults, Group, examples
-from gateway.cli_output import Column, as_json, moment, print_json, print_table, warn
+from gateway.cli_output import Column, as_json, moment, print_json, print_table, utc, warn
 from gateway.cli_sessions import end_sessions
-from gateway.describe import utc
 from gateway.errors import ConfigError, GatewayError, StoreError
 from gateway.nearest import question
 from gateway.settings import TABLE, Settings, faults_of

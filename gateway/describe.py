@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from textwrap import wrap
 from typing import Any
 
@@ -69,11 +68,6 @@ def _shown(row: Row, value: Any) -> str:
     text = masked(value) if row.address and value else plain(value)
     default = "" if row.default_text.startswith("required") else row.default_text
     return (text or default or "none") if text.isprintable() else repr(text)
-
-
-def utc(seconds: float) -> str:
-    """Return a moment, in seconds since 1970, as one writes it."""
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def plain(value: Any) -> str:

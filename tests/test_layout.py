@@ -41,7 +41,7 @@ LAYERS = [
     *("testing.clock", "testing.tokens", "testing.credentials", "testing.guarding"),
     *("testing.webtest", "testing.werkzeug", "testing.flask", "testing.django", "testing.clients"),
     *("testing", "testing.plugin"),
-    *("cli_output", "cli_group", "cli_completion", "cli_claims", "cli_csv"),
+    *("cli_output", "cli_group", "cli_completion", "cli_claims", "cli_csv", "cli_verdicts"),
     *("cli_check", "cli_keys", "cli_sessions", "cli_users", "cli_tokens", "cli_explain", "cli"),
 ]
 

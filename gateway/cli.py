@@ -82,17 +82,7 @@ def init(path: Path, uid: str) -> None:
     """
     if uid_text(uid) != uid:
         raise Faults(f"--uid is {uid!r}; it must be 1 to 255 visible ASCII characters without a comma")
-    folder = "" if path.parent == Path() else f"{path.parent.absolute()}/"
-    values = {
-        "TOKEN_KEY": secrets.token_urlsafe(48),
-        "GATEWAY_STATE_URL": f"sqlite:///{folder}gateway-state.db",
-    }
-    with_users = extras.is_installed("users")
-    if with_users:
-        values["GATEWAY_USERS_URL"] = f"sqlite:///{folder}gateway-users.db"
-    faults = checked(TABLE, {row.keyword: values.get(row.variable) for row in TABLE})[1]
-    if faults:
-        raise Faults(*(fault.line for fault in faults))
+    values = _first_values("" if path.parent == Path() else f"{path.parent.absolute()}/")
     try:
         _write_new(path, describe.example(values))
     except FileExistsError:
@@ -101,10 +91,28 @@ def init(path: Path, uid: str) -> None:
         reason = f"{shown(path)} cannot be written: {error.strerror}"
         raise Faults(f"{reason}; --file names another place") from error
     done(f"{shown(path)} written, with a new TOKEN_KEY in it: keep it secret")
-    if with_users:
+    if "GATEWAY_USERS_URL" in values:
         _add_first_user(values["GATEWAY_USERS_URL"], uid)
     else:
         click.echo("no user yet: pip install 'wsgi-auth-gateway[users]', then set GATEWAY_USERS_URL")
+
+
+def _first_values(folder: str) -> dict[str, str]:
+    """Return what is set in a new file: a random key, and what is kept in a folder, the current one if empty.
+
+    Raises:
+        Faults: the folder is called what no setting can hold.
+    """
+    values = {
+        "TOKEN_KEY": secrets.token_urlsafe(48),
+        "GATEWAY_STATE_URL": f"sqlite:///{folder}gateway-state.db",
+    }
+    if extras.is_installed("users"):
+        values["GATEWAY_USERS_URL"] = f"sqlite:///{folder}gateway-users.db"
+    _, faults = checked(TABLE, {row.keyword: values.get(row.variable) for row in TABLE})
+    if faults:
+        raise Faults(*(fault.line for fault in faults))
+    return values
 
 
 def _add_first_user(url: str, uid: str) -> None:
@@ -186,20 +194,21 @@ def env_example(path: Path | None, only_check: bool) -> None:
         return
     example = describe.example({})
     text = example if path is None else blanked(path, read_text(path), keep=example.splitlines())
-    if only_check:
-        if not target.exists() or read_text(target) != text:
-            raise Faults(
-                f"{target} is not up to date; gateway env-example {path or f'> {target}'} makes it so"
-            )
-    elif path is None:
+    if not only_check and path is None:
         click.echo(text, nl=False)
-    else:
-        try:
-            target.write_text(text, "utf-8")
-        except OSError as error:
-            must = "it must be a file that you may write"
-            raise Faults(f"{target} cannot be written: {error.strerror}; {must}") from error
-        click.echo(f"{target} written")
+    elif not only_check:
+        _write_example(target, text)
+    elif not target.exists() or read_text(target) != text:
+        raise Faults(f"{target} is not up to date; gateway env-example {path or f'> {target}'} makes it so")
+
+
+def _write_example(target: Path, text: str) -> None:
+    try:
+        target.write_text(text, "utf-8")
+    except OSError as error:
+        must = "it must be a file that you may write"
+        raise Faults(f"{target} cannot be written: {error.strerror}; {must}") from error
+    click.echo(f"{target} written")
 
 
 for command in (check, completion, explain, keys, sessions, token, users):

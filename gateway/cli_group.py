@@ -82,17 +82,15 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, as far to the left as what stands above them."""
-        _write_epilog(self, formatter)
+        if self.epilog:
+            formatter.write_paragraph()
+            formatter.write_text(self.epilog)
 
 
-class Group(click.Group):
+class Group(Command, click.Group):
     """Commands whose help ends with examples, and who tell which of them may have been meant."""
 
     command_class = Command
-
-    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the examples, as far to the left as what stands above them."""
-        _write_epilog(self, formatter)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -110,12 +108,6 @@ class Group(click.Group):
         found = synonym if known else nearest(name, self.commands)
         paths = [found] if found else [path for path in _below(self) if path.split()[-1] == name]
         return f"; did you mean {' or '.join(paths)}?" if paths else ""
-
-
-def _write_epilog(command: click.Command, formatter: click.HelpFormatter) -> None:
-    if command.epilog:
-        formatter.write_paragraph()
-        formatter.write_text(command.epilog)
 
 
 def _below(group: click.Group) -> Iterator[str]:
@@ -179,18 +171,19 @@ class Gateway(Group):
             return run()
         try:
             ended = run()
-        except click.exceptions.NoArgsIsHelpError as fault:
-            fault.show()
-            ended = fault.exit_code
-        except click.UsageError as fault:
-            error(_said(fault))
-            ended = fault.exit_code
         except click.ClickException as fault:
-            fault.show()
+            _show(fault)
             ended = fault.exit_code
         except click.Abort:
             ended = INTERRUPTED
         sys.exit(ended)
+
+
+def _show(fault: click.ClickException) -> None:
+    if isinstance(fault, click.UsageError) and not isinstance(fault, click.exceptions.NoArgsIsHelpError):
+        error(_said(fault))
+    else:
+        fault.show()
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
@@ -202,19 +195,19 @@ def _as_faults(fault: Exception) -> Faults:
     if isinstance(fault, ConfigError):
         return Faults(*fault.faults, code=UNSOUND)
     if isinstance(fault, StoreError | KeysUnavailableError):
-        return Faults(f"{fault}{remedy(fault)}", code=UNSOUND)
+        return Faults(f"{fault}; {_remedy(fault)}", code=UNSOUND)
     return Faults(str(fault))
 
 
-def remedy(fault: GatewayError) -> str:
+def _remedy(fault: GatewayError) -> str:
     """Return what can be done where something cannot be had."""
     if isinstance(fault, StateUnavailableError):
-        return "; GATEWAY_STATE_URL says where the state store is, and gateway check asks it"
+        return "GATEWAY_STATE_URL says where the state store is, and gateway check asks it"
     if isinstance(fault, UsersUnavailableError):
-        return "; GATEWAY_USERS_URL says where the users database is, and gateway check asks it"
+        return "GATEWAY_USERS_URL says where the users database is, and gateway check asks it"
     if isinstance(fault, KeysUnavailableError):
-        return "; gateway keys list shows our own keys, and the policy file says where an issuer has its keys"
-    return "; it may be better in a moment"
+        return "gateway keys list shows our own keys, and the policy file says where an issuer has its keys"
+    return "it may be better in a moment"
 
 
 def _end_with_closed_pipe() -> NoReturn:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,13 +42,15 @@ def text(name: str) -> str:
     return (DEPLOY / name).read_text("utf-8")
 
 
-def changed(name: str, changes: Mapping[str, str]) -> str:
-    """A file with other addresses in it."""
-    changed = text(name)
-    for old, new in changes.items():
-        assert old in changed, f"{old} is not in {name}"
-        changed = changed.replace(old, new)
-    return changed
+def _lines(name: str) -> list[str]:
+    """The lines of a file, those that go on joined, without comments and empty ones."""
+    joined = re.sub(r"\\\n\s*", "", text(name))
+    return [line for line in joined.splitlines() if line and not line.startswith("#")]
+
+
+def variables_in(assigned: str) -> dict[str, str]:
+    """The variables of assignments that are quoted as for a shell."""
+    return dict(item.split("=", 1) for item in shlex.split(assigned))
 
 
 def documents(name: str) -> list[dict[str, Any]]:
@@ -58,9 +60,7 @@ def documents(name: str) -> list[dict[str, Any]]:
 
 def dockerfile() -> list[Instruction]:
     """The instructions of the last stage."""
-    joined = re.sub(r"\\\n\s*", "", text("Dockerfile"))
-    lines = [line for line in joined.splitlines() if line and not line.startswith("#")]
-    instructions = [Instruction(*line.split(" ", 1)) for line in lines]
+    instructions = [Instruction(*line.split(" ", 1)) for line in _lines("Dockerfile")]
     last = max(place for place, each in enumerate(instructions) if each.name == "FROM")
     return instructions[last:]
 
@@ -73,17 +73,15 @@ def the_one(name: str) -> Instruction:
 
 def in_the_image() -> dict[str, str]:
     """The variables that the image sets, but for the path to its programs."""
-    assigned = [shlex.split(each.rest) for each in dockerfile() if each.name == "ENV"]
-    variables = dict(item.split("=", 1) for items in assigned for item in items)
+    variables = variables_in(" ".join(each.rest for each in dockerfile() if each.name == "ENV"))
     return {name: value for name, value in variables.items() if name != "PATH"}
 
 
 def unit() -> Iterator[tuple[str, str]]:
     """The options of the systemd unit, in order."""
-    joined = re.sub(r"\\\n\s*", "", text("gateway.service"))
-    for line in joined.splitlines():
-        if line and line[0] not in "#[":
-            name, _, value = line.partition("=")
+    for line in _lines("gateway.service"):
+        name, equals, value = line.partition("=")
+        if equals:
             yield name, value
 
 

@@ -35,6 +35,7 @@ from tests.django_projects import project
 from tests.integration.servers import ANY_PORT, GUNICORN, ROOT, SCRIPTS, SHIPPED, environment, run, serving
 from tests.support import KEY
 
+DOCS = ROOT / "docs"
 ADDRESS = "http://127.0.0.1:8000"  # of the server, in what is shown
 FENCES = RawFencedCodeBlockLexer(re.compile(r"[ \t]*(?P<language>[^\n]*?)[ \t]*(?:\n|\Z)"))
 REMARK = re.compile(r"^<!-- *(?P<kind>not run|server):(?P<text>.*)-->\n", re.MULTILINE)

@@ -17,7 +17,7 @@ import pytest
 from gateway import Settings
 from gateway.settings import TABLE
 from tests import deployed
-from tests.deployed import DEPLOY, documents, in_the_image, of_unit, site_in, the_one
+from tests.deployed import DEPLOY, documents, in_the_image, of_unit, site_in, the_one, variables_in
 from tests.integration.servers import (
     ANY_PORT,
     GUNICORN,
@@ -30,9 +30,8 @@ from tests.integration.servers import (
     serving,
 )
 from tests.integration.stores import program
-from tests.pages import blocks
+from tests.pages import DOCS, blocks
 from tests.support import KEY, in_use
-from tests.test_docs import DOCS
 
 FILES = sorted(path for path in DEPLOY.iterdir() if path.is_file())
 OF_GATEWAY = re.compile(r"\b(GATEWAY_[A-Z_]+|TOKEN_KEY)\b")
@@ -133,8 +132,8 @@ def test_the_release_phase_ends_a_bad_release(tmp_path: Path, setting: str, code
 # systemd.
 
 
-def started(folder: Path) -> list[str | Path]:
-    """The unit's command, with its paths in this folder, and a port of TCP besides."""
+def started() -> list[str | Path]:
+    """The unit's command, with its socket in the folder where it is run, and a port of TCP besides."""
     (command,) = of_unit("ExecStart")
     assert " unix:/run/gateway/gateway.sock " in command
     program, serve, *arguments = shlex.split(command.replace("/run/gateway/gateway.sock", UNIX_SOCKET))
@@ -144,9 +143,7 @@ def started(folder: Path) -> list[str | Path]:
 
 def of_service(folder: Path, **more: str) -> dict[str, str]:
     """The unit's environment, with its settings in this folder."""
-    lines = [line.replace("/etc/gateway", str(folder)) for line in of_unit("Environment")]
-    assigned = [item for line in lines for item in line.split()]
-    variables = dict(item.split("=", 1) for item in assigned)
+    variables = variables_in(" ".join(of_unit("Environment")).replace("/etc/gateway", str(folder)))
     return variables_of_path(GATEWAY_APP="mysite.wsgi:application", WEB_CONCURRENCY="1", **variables, **more)
 
 
@@ -164,7 +161,7 @@ def test_the_service_says_when_it_is_ready(tmp_path: Path) -> None:
     assert of_unit("Type") == ["notify"]
     with manager(tmp_path) as listener:
         variables = of_service(tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify"))
-        with serving(tmp_path, *started(tmp_path), **variables) as server:
+        with serving(tmp_path, *started(), **variables) as server:
             assert server.ask("/", *credentials(), over="unix").body.startswith(b"12 ")
             assert (tmp_path / UNIX_SOCKET).stat().st_mode & 0o777 == 0o770
             assert b"READY=1" in listener.recv(1000)
@@ -174,7 +171,7 @@ def test_a_service_with_a_bad_setting_is_never_ready(tmp_path: Path) -> None:
     site_in(tmp_path)
     with manager(tmp_path) as listener:
         variables = of_service(tmp_path, NOTIFY_SOCKET=str(tmp_path / "notify"), EXP_TIME_MIN="soon")
-        done = run(tmp_path, *started(tmp_path), **variables)
+        done = run(tmp_path, *started(), **variables)
         assert done.returncode == 1
         with pytest.raises(BlockingIOError):
             listener.recv(1000)
@@ -185,8 +182,8 @@ def test_the_service_has_time_to_stop() -> None:
 
 
 def test_no_secret_stands_in_the_units_environment() -> None:
-    names = {item.partition("=")[0] for line in of_unit("Environment") for item in line.split()}
-    assert names.isdisjoint(row.variable for row in TABLE if row.secret or row.address)
+    variables = variables_in(" ".join(of_unit("Environment")))
+    assert variables.keys().isdisjoint(row.variable for row in TABLE if row.secret or row.address)
 
 
 # Containers.

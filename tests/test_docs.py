@@ -17,10 +17,9 @@ from markdown_it import MarkdownIt
 from gateway import Settings, TokenCreator
 from gateway.upstream import Upstream
 from tests.integration.servers import ROOT, run
-from tests.pages import blocks, name_of, run_page
+from tests.pages import DOCS, blocks, name_of, run_page
 from tests.support import KEY
 
-DOCS = ROOT / "docs"
 PAGES = [path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts]
 ALL = [*sorted(ROOT.glob("*.md")), *PAGES, ROOT / "examples" / "README.md"]
 MARKDOWN = MarkdownIt("commonmark").enable("table")

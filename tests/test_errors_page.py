@@ -7,9 +7,10 @@ import re
 import pytest
 
 from tests.integration.servers import ROOT
+from tests.pages import DOCS
 from tools.errors_table import refusals
 
-PAGE = (ROOT / "docs" / "errors.md").read_text("utf-8")
+PAGE = (DOCS / "errors.md").read_text("utf-8")
 SECTIONS = dict(re.findall(r"^### `(\w+)`\n(.*?)(?=^##|\Z)", PAGE, re.MULTILINE | re.DOTALL))
 OF_PROXIES = re.compile(r'"code": "(\w+)"')
 

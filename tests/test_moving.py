@@ -15,12 +15,10 @@ from flask import Flask
 from flask_jwt_extended import JWTManager, create_access_token, create_refresh_token
 
 from gateway import AuthGateway, Settings
-from tests.integration.servers import ROOT
-from tests.pages import blocks, name_of
+from tests.pages import DOCS, blocks, name_of
 from tests.support import KEY, Guarded, Recorder, by_policy, forge
 from tests.test_issuers import Publisher, Signer, jwks, rsa_key
 
-DOCS = ROOT / "docs"
 SITE = "https://login.example.org/realms/staff"
 
 

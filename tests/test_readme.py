@@ -14,12 +14,11 @@ import webtest
 from gateway import TokenCreator
 from gateway.rejections import RULES
 from tests.integration.servers import ANY_PORT, GUNICORN, ROOT, SCRIPTS, SHIPPED, run, serving
-from tests.pages import as_pattern
+from tests.pages import as_pattern, blocks
 from tests.support import KEY
 
-README = (ROOT / "README.md").read_text("utf-8")
-FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SNIPPETS = FENCE.findall(README)
+README = ROOT / "README.md"
+SNIPPETS = blocks(README)
 SHOWN = "the-one-that-make-run-has-shown"
 END_OF_STEP = "-- end of step --"
 
@@ -107,5 +106,6 @@ def test_tokens_are_made_read_and_renewed() -> None:
 
 
 def test_every_rejection_is_listed() -> None:
+    text = README.read_text("utf-8")
     for rule in RULES:
-        assert f"| {rule.status} | `{rule.error}` | `{rule.code}` |" in README
+        assert f"| {rule.status} | `{rule.error}` | `{rule.code}` |" in text

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.integration.servers import ROOT
+from tests.pages import DOCS
 
-PAGE = ROOT / "docs" / "security.md"
+PAGE = DOCS / "security.md"
 REFERENCE = re.compile(r"\[([\w/]+\.py)::(\w+)\]\((\S+)\)")
 
 

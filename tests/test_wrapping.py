@@ -11,9 +11,8 @@ import pytest
 
 from gateway import TokenCreator
 from tests.integration.servers import ANY_PORT, GUNICORN, ROOT, SHIPPED, run, serving
-from tests.pages import blocks, name_of
+from tests.pages import DOCS, blocks, name_of
 from tests.support import KEY, in_use
-from tests.test_docs import DOCS
 
 FILES = {
     name: source

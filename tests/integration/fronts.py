@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -140,7 +140,7 @@ class Nginx(Store):
         (folder / "main.conf").write_text(NGINX_MAIN)
 
     def command(self) -> tuple[str | Path, ...]:
-        return (nginx_program(), "-p", self.folder, "-e", "stderr", "-c", "main.conf", "-g", "daemon off;")
+        return (*nginx_command(self.folder), "-g", "daemon off;")
 
     def answers(self) -> bool:
         return _accepts(self.port)
@@ -155,7 +155,7 @@ class Caddy(Store):
         (folder / "Caddyfile").write_text(main + shipped("Caddyfile", changes))
 
     def command(self) -> tuple[str | Path, ...]:
-        return (caddy_program(), "run", "--config", "Caddyfile", "--adapter", "caddyfile")
+        return caddy_command()
 
     def answers(self) -> bool:
         return _accepts(self.port)
@@ -273,8 +273,8 @@ def front(kind: Kind, folder: Path, gateway: int, app: Server) -> Iterator[Front
         yield Front(kind, port, app)
 
 
-def shipped(name: str, changes: dict[str, str]) -> str:
-    """A shipped file, with other addresses in it."""
+def shipped(name: str, changes: Mapping[str, str]) -> str:
+    """A shipped file of `examples`, with other addresses in it."""
     text = (EXAMPLES / name).read_text("utf-8")
     for old, new in changes.items():
         assert old in text, f"{old} is not in {name}"
@@ -282,22 +282,27 @@ def shipped(name: str, changes: dict[str, str]) -> str:
     return text
 
 
-def nginx_program() -> str:
-    """Where nginx is; Debian has it where users do not look."""
+def nginx_command(folder: Path) -> tuple[str | Path, ...]:
+    """Nginx with `main.conf` of a folder; Debian has it where users do not look."""
     found = shutil.which(_NGINX) or shutil.which(_NGINX, path="/usr/sbin:/usr/local/sbin")
     assert found, "nginx is missing: on Debian and Ubuntu, install the package nginx-light"
-    return found
+    return found, "-p", folder, "-e", "stderr", "-c", "main.conf"
 
 
 def faults_of_nginx(folder: Path, line: str) -> str:
     """What nginx finds wrong with the shipped file beside a line of somebody else's."""
     (folder / "shipped.conf").write_text(shipped("nginx.conf", {}))
     (folder / "main.conf").write_text(NGINX_MAIN.replace("    include", f"    {line}\n    include"))
-    return run(folder, nginx_program(), "-t", "-p", folder, "-e", "stderr", "-c", "main.conf").stderr
+    return run(folder, *nginx_command(folder), "-t").stderr
 
 
 def caddy_program() -> Path:
     return program("bin", "caddy")
+
+
+def caddy_command() -> tuple[str | Path, ...]:
+    """Caddy with the `Caddyfile` of the folder where it is run."""
+    return caddy_program(), "run", "--config", "Caddyfile", "--adapter", "caddyfile"
 
 
 def configuration(name: str) -> Any:

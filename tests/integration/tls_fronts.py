@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
-from tests.deployed import changed, site_in
-from tests.integration.fronts import NGINX_MAIN, caddy_program, nginx_program
+from tests.deployed import site_in
+from tests.integration.fronts import NGINX_MAIN, caddy_command, nginx_command, shipped
 from tests.integration.servers import ANY_PORT, DEADLINE, GUNICORN, ROOT, Server, free_port, serving, until
 from tests.integration.stores import Store, running
 
@@ -73,8 +73,8 @@ class TlsNginx(TlsFront):
 
     def configure(self, gateway: str) -> None:
         _write_certificate(self.folder)
-        shipped = changed(
-            "nginx.conf",
+        site_file = shipped(
+            "deploy/nginx.conf",
             {
                 "listen 80;": f"listen unix:{self.folder}/plain.sock;",
                 "listen 443 ssl;": f"listen 127.0.0.1:{self.port} ssl;",
@@ -83,11 +83,11 @@ class TlsNginx(TlsFront):
                 "/var/log/nginx/": f"{self.folder}/",
             },
         )
-        (self.folder / "shipped.conf").write_text(shipped)
+        (self.folder / "shipped.conf").write_text(site_file)
         (self.folder / "main.conf").write_text(NGINX_MAIN)
 
     def command(self) -> tuple[str | Path, ...]:
-        return (nginx_program(), "-p", self.folder, "-e", "stderr", "-c", "main.conf", "-g", "daemon off;")
+        return (*nginx_command(self.folder), "-g", "daemon off;")
 
     @property
     def access_log(self) -> str:
@@ -99,11 +99,11 @@ class TlsCaddy(TlsFront):
 
     def configure(self, gateway: str) -> None:
         site = f"localhost:{self.port} {{\n\tbind 127.0.0.1\n\ttls internal\n"
-        shipped = changed("Caddyfile", {"app.example.org {\n": site, "127.0.0.1:8000": gateway})
-        (self.folder / "Caddyfile").write_text(_CADDY_MAIN + shipped)
+        site_file = shipped("deploy/Caddyfile", {"app.example.org {\n": site, "127.0.0.1:8000": gateway})
+        (self.folder / "Caddyfile").write_text(_CADDY_MAIN + site_file)
 
     def command(self) -> tuple[str | Path, ...]:
-        return (caddy_program(), "run", "--config", "Caddyfile", "--adapter", "caddyfile")
+        return caddy_command()
 
     @property
     def access_log(self) -> str:

@@ -9,9 +9,8 @@ import pytest
 
 from gateway import TokenCreator
 from tests.integration.servers import ANY_PORT, GUNICORN, SHIPPED, Server, serving
-from tests.pages import blocks, name_of
+from tests.pages import DOCS, blocks, name_of
 from tests.support import KEY, in_use
-from tests.test_docs import DOCS
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deployed import changed
+from tests.integration.fronts import shipped
 from tests.integration.servers import SCRIPTS, run
 
 pytestmark = pytest.mark.system
@@ -22,7 +22,7 @@ def analyzed(folder: Path, *arguments: str) -> str:
     assert analyze, "systemd-analyze is missing: on Debian and Ubuntu, install the package systemd"
     here = {"/srv/mysite/.venv/bin": str(SCRIPTS), "WorkingDirectory=/srv/mysite": "WorkingDirectory=/"}
     unit = folder / "gateway.service"
-    unit.write_text(changed("gateway.service", here))
+    unit.write_text(shipped("deploy/gateway.service", here))
     done = run(folder, analyze, *arguments, unit)
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr

@@ -107,6 +107,7 @@ FILES = {
     "/demo/playground.css": "text/css; charset=utf-8",
     "/demo/playground.js": "text/javascript; charset=utf-8",
     "/demo/experiments.js": "text/javascript; charset=utf-8",
+    "/demo/elements.js": "text/javascript; charset=utf-8",
     "/demo/times.js": "text/javascript; charset=utf-8",
     "/demo/token.js": "text/javascript; charset=utf-8",
     "/demo/wire.js": "text/javascript; charset=utf-8",

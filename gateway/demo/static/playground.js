@@ -1,5 +1,6 @@
 /** The page: who is logged in, what was sent, and what is shown of it. The token is in `session` alone. */
 
+import { byId, element, show } from "./elements.js";
 import { EXPERIMENTS, refused, sentence } from "./experiments.js";
 import { momentsOf, showTimes, told } from "./times.js";
 import { onOneLine, pretty, read, uidOf } from "./token.js";
@@ -9,7 +10,6 @@ import { addressOf, curlOf, headerOf, objectIn, send, sendable } from "./wire.js
 
 const MOST_BEFORE = 5;
 const PARTS = ["header", "claims", "signature"];
-const byId = (id) => document.getElementById(id);
 
 let settings;
 let offset = 0; // of the server's clock, in seconds
@@ -18,18 +18,6 @@ let busy = false;
 const before = [];
 
 const now = () => Date.now() / 1000 + offset;
-
-/** Make an element: text is put in as text, whatever it says. */
-function element(name, className, ...children) {
-  const made = document.createElement(name);
-  if (className) made.className = className;
-  made.append(...children);
-  return made;
-}
-
-function show(id, ...children) {
-  byId(id).replaceChildren(...children);
-}
 
 async function start() {
   const asked = Date.now();
@@ -65,11 +53,11 @@ function offerLogin() {
 
 function offer([name, { title, hint, lacks }]) {
   const why = lacks?.(settings) || "";
-  const parts = [element("strong", "", title), element("span", "", why || hint)];
-  parts.forEach((part, at) => (part.id = `${["title", "hint"][at]}-${name}`));
-  const button = element("button", "", ...parts);
-  button.setAttribute("aria-labelledby", parts[0].id);
-  button.setAttribute("aria-describedby", parts[1].id);
+  const [titled, hinted] = [element("strong", "", title), element("span", "", why || hint)];
+  [titled.id, hinted.id] = [`title-${name}`, `hint-${name}`];
+  const button = element("button", "", titled, hinted);
+  button.setAttribute("aria-labelledby", titled.id);
+  button.setAttribute("aria-describedby", hinted.id);
   button.dataset.experiment = name;
   button.dataset.lacking = why ? "yes" : "";
   button.disabled = true;

@@ -1,6 +1,7 @@
-/** The clocks, the bars and the list of what has happened. */
+/** The clocks and the bars: how long a token and its session go on. */
 
-const byId = (id) => document.getElementById(id);
+import { byId } from "./elements.js";
+
 const CLOCK = new Intl.DateTimeFormat(undefined, { timeStyle: "medium" });
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
@@ -26,13 +27,15 @@ export function momentsOf(claims, settings) {
 
 /** Show how long there is until renewal and until expiry, and where now is. */
 export function showTimes(moments, now, ended, settings) {
-  const { issued, exp, end, due } = moments;
+  const { issued, exp, began, end, due } = moments;
   const from = issued ?? exp - settings.life_sec;
   const none = ended || due === undefined;
   clock("expiry", ended ? undefined : exp - now, exp - from, `${expiry(exp, now, ended)} ${told(exp)}`);
   clock("renewal", none ? undefined : due - now, due - from, renewal(due, end, now, ended, settings));
-  life(moments, from, now);
-  whole(moments, now);
+  bar("life", [from, due ?? exp, exp], now, [`issued ${told(from)}`, `expires ${told(exp)}`]);
+  byId("whole").hidden = end === undefined;
+  if (end === undefined) return ends("whole", "The token does not say when it began.", "");
+  bar("whole", [began, exp, end], now, [`begun ${told(began)}`, `over for good ${told(end)}`]);
 }
 
 function expiry(exp, now, ended) {
@@ -48,11 +51,11 @@ function renewal(due, end, now, ended, settings) {
   return now > due ? "due: the next request renews it" : `from ${told(due)} on, if it is sent`;
 }
 
-function clock(name, left, whole, note) {
+function clock(name, left, span, note) {
   const shown = left === undefined ? "–" : clockText(Math.max(0, left));
   put(`${name}-left`, shown);
   put(`${name}-note`, note);
-  byId(`${name}-bar`).value = left === undefined ? 0 : Math.min(1, Math.max(0, left / (whole || 1)));
+  byId(`${name}-bar`).value = left === undefined ? 0 : share(left, span);
 }
 
 /** Whole seconds as 4:05 or 1:04:05, rounded up, so that zero is zero. */
@@ -64,28 +67,24 @@ function clockText(left) {
   return hours ? `${hours}:${pair(minutes)}:${tail}` : `${minutes}:${tail}`;
 }
 
-function life({ exp, due }, from, now) {
-  const at = (moment) => Math.min(100, Math.max(0, (100 * (moment - from)) / (exp - from || 1)));
-  place("life", { "--window": due === undefined ? 100 : at(due), "--now": at(now) });
-  put("life-from", `issued ${told(from)}`);
-  put("life-to", `expires ${told(exp)}`);
+/** Show a span of time from its start to its end, where a part of it begins, and where now is. */
+function bar(id, [start, part, end], now, texts) {
+  const { style } = byId(id);
+  // Percentages go to the style sheet by properties, which the page's policy allows a script to set.
+  style.setProperty("--window", `${100 * share(part - start, end - start)}%`);
+  style.setProperty("--now", `${100 * share(now - start, end - start)}%`);
+  ends(id, ...texts);
 }
 
-function whole({ began, end, exp }, now) {
-  byId("whole").hidden = end === undefined;
-  if (end === undefined) {
-    put("whole-from", "The token does not say when it began.");
-    return put("whole-to", "");
-  }
-  const at = (moment) => Math.min(100, Math.max(0, (100 * (moment - began)) / (end - began)));
-  place("whole", { "--window": at(exp), "--now": at(now) });
-  put("whole-from", `begun ${told(began)}`);
-  put("whole-to", `over for good ${told(end)}`);
+/** What stands under the two ends of a bar. */
+function ends(id, from, to) {
+  put(`${id}-from`, from);
+  put(`${id}-to`, to);
 }
 
-/** Percentages go to the style sheet by properties, which the page's policy allows a script to set. */
-function place(id, properties) {
-  for (const [name, value] of Object.entries(properties)) byId(id).style.setProperty(name, `${value}%`);
+/** A part of a whole, from 0 to 1. */
+function share(part, whole) {
+  return Math.min(1, Math.max(0, part / (whole || 1)));
 }
 
 function put(id, text) {

@@ -30,10 +30,10 @@ INTERRUPTED: Final = 130  # 128 and SIGINT, as shells have it
 CLOSED: Final = 141  # 128 and SIGPIPE
 
 EXIT_CODES: Final[Mapping[int, str]] = {
-    0: "it is done, or the answer is yes",
-    REFUSED: "it was refused, or the answer is no",
+    0: "done, or the answer is yes",
+    REFUSED: "refused, or the answer is no",
     USAGE: "the command line cannot be understood",
-    UNSOUND: "a setting is wrong, or what it names cannot be had",
+    UNSOUND: "a setting is wrong, or what it names is unavailable",
     INTERRUPTED: "ended by Ctrl-C",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -340,6 +341,10 @@ def test_a_token_too_long_for_the_server_is_said_to_be_refused_by_that(playgroun
         ("a.b.c", "", "A part of the token is not JSON in base64url."),
         (forge([]), "", "A part of the token is no JSON object."),
         (in_use(), "✓", "A header cannot carry this uid."),
+        # What a terminal would take for the end of a paste, and then for a key that runs the line.
+        (in_use(uid="12\x1b[201~\x0f"), "", "A header cannot carry this uid."),
+        (in_use(uid="12\x9b201~"), "", "A header cannot carry this uid."),
+        (in_use(uid="12\n"), "", "A header cannot carry this uid."),
     ],
 )
 def test_what_cannot_be_used_is_said(playground: Playground, token: str, uid: str, said: str) -> None:
@@ -379,6 +384,7 @@ def test_forgetting_leaves_nothing_of_it_on_the_page(inside: Playground) -> None
     inside.button("Forget it").click()
     assert inside.page.get_by_label("uid", exact=True).evaluate("field => field === document.activeElement")
     assert "eyJ" not in inside.page.content()
+    assert inside.page.text_content("#whose") == ""
 
 
 def test_nothing_is_asked_of_anybody_else(inside: Playground) -> None:
@@ -400,6 +406,25 @@ def test_hostile_claims_are_text(playground: Playground) -> None:
     assert json.loads(playground.text("claims"))[MARKUP] == MARKUP
     assert playground.press("As it is") == BUTTONS["As it is"]
     check_that_nothing_ran(playground)
+
+
+def test_a_header_of_objects_is_text(playground: Playground) -> None:
+    no_text = {"toString": 1, "valueOf": 1}
+    playground.bring(forge({"uid": 12}, {"alg": no_text, "kid": no_text}))
+    assert 'the key {"toString":1,"valueOf":1}' in playground.text("signature")
+    assert playground.press("As it is").code == "invalid_token"
+
+
+@pytest.mark.parametrize("uid", [HOSTILE, "\\';echo run;#", "'\\\\", "!!$HOME*~"])
+@pytest.mark.parametrize("shell", ["sh", "bash", "zsh", "fish"])
+def test_every_shell_reads_the_curl_line_alike(playground: Playground, shell: str, uid: str) -> None:
+    if shutil.which(shell) is None:
+        pytest.skip(f"there is no {shell} here")
+    playground.bring(in_use(uid=uid))
+    playground.press("As it is")
+    line = playground.text("curl").replace("curl -i", "printf '%s\\n'", 1)
+    done = subprocess.run([shell, "-c", line], capture_output=True, text=True, timeout=DEADLINE, check=True)
+    assert done.stdout.splitlines()[-1] == f"uid: {uid}"
 
 
 def check_that_nothing_ran(playground: Playground) -> None:

@@ -3,7 +3,7 @@
 import { byId, element, show } from "./elements.js";
 import { EXPERIMENTS, refused, sentence } from "./experiments.js";
 import { momentsOf, showTimes, told } from "./times.js";
-import { onOneLine, pretty, read, uidOf } from "./token.js";
+import { onOneLine, pretty, read, text, uidOf } from "./token.js";
 import { addressOf, curlOf, headerOf, objectIn, send, sendable } from "./wire.js";
 
 /** @typedef {import("./experiments.js").Exchange} Exchange */
@@ -116,7 +116,8 @@ function enter(token, uid) {
 function forget() {
   session = null;
   before.length = 0;
-  for (const id of ["compact", "header", "claims", "request", "curl", "response", "events", "history"]) show(id);
+  for (const id of ["compact", "whose", "header", "claims", "signature", "times", "events"]) show(id);
+  for (const id of ["request", "curl", "response", "history", "announce"]) show(id);
   byId("exchange").hidden = byId("history-box").hidden = true;
   show("waiting", "Nothing was sent yet.");
   byId("waiting").hidden = false;
@@ -143,8 +144,8 @@ function adopt(token) {
   show("whose", session.uid);
   show("header", onOneLine(header));
   show("claims", pretty(claims));
-  const key = header.kid === undefined ? "the gateway’s key" : `the key ${header.kid}`;
-  show("signature", `${header.alg}, by ${key}, over the two parts before it. Nobody without the key can make it.`);
+  const key = header.kid === undefined ? "the gateway’s key" : `the key ${text(header.kid)}`;
+  show("signature", `${text(header.alg)}, by ${key}, over the two parts before it. Nobody without the key can make it.`);
   const times = ["auth_time", "iat", "exp"].filter((name) => typeof claims[name] === "number");
   const pair = (name) => element("div", "", element("dt", "", name), " ", element("dd", "", told(claims[name])));
   show("times", ...times.map(pair));

@@ -58,6 +58,7 @@ function exact(_name, value, context) {
   return large && context && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
 }
 
-function text(value) {
-  return JSON.isRawJSON?.(value) ? value.rawJSON : String(value);
+/** A value as text: a string is itself, and nothing of an object is run to make one of it. */
+export function text(value) {
+  return typeof value === "string" ? value : JSON.stringify(value);
 }

@@ -32,10 +32,10 @@ export async function send({ method, path, headers, body }, reasons) {
   }
 }
 
-/** Whether HTTP has room for these values. */
+/** Whether HTTP has room for these values: a browser's headers take more control characters than RFC 9110 does. */
 export function sendable(headers) {
   try {
-    return Boolean(new Headers(headers));
+    return Boolean(new Headers(headers)) && !headers.some(([, value]) => /\p{Cc}/u.test(value));
   } catch {
     return false;
   }
@@ -56,7 +56,7 @@ export function headerOf(answer, name) {
   return answer.headers.find(([other]) => other === name.toLowerCase())?.[1];
 }
 
-/** The request as a command: each word quoted, so that a shell reads nothing into it. */
+/** The request as a command: each word quoted, so that a shell, be it fish, reads nothing into it. */
 export function curlOf({ method, path, headers, body }) {
   const words = ["curl -i"];
   if (method !== "GET") words.push(`-X ${method}`);
@@ -66,8 +66,9 @@ export function curlOf({ method, path, headers, body }) {
   return words.join(" \\\n  ");
 }
 
+/** Backslashes go out of the quotes as well: within them fish takes one before a quote as part of the text. */
 function quoted(word) {
-  return `'${word.replaceAll("'", "'\\''")}'`;
+  return `'${word.replace(/['\\]/g, "'\\$&'")}'`;
 }
 
 function codeIn(body) {

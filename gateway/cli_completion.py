@@ -1,10 +1,12 @@
 """What a shell completes: commands and options by click itself, and here names that the settings lead to.
 
-Whoever presses a key is never asked, told or kept waiting: where a name cannot be had, there is none.
+Whoever presses a key is never asked, told or kept waiting, and changes nothing: where a name cannot be had,
+there is none.
 """
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -20,7 +22,6 @@ from gateway.breaker import within
 from gateway.cli_group import Command, examples
 from gateway.errors import GatewayError
 from gateway.settings import Settings
-from gateway.startup import is_yet_to_be_made
 
 _COMPLETERS: Final[Mapping[str, type[ShellComplete]]] = {
     each.name: each for each in (BashComplete, ZshComplete, FishComplete)
@@ -28,6 +29,8 @@ _COMPLETERS: Final[Mapping[str, type[ShellComplete]]] = {
 
 _PATIENCE_SEC = 3  # that of a person who has pressed a key
 _MOST = 10_000  # names that are looked through
+# What no shell reads anything into: bash puts a name into the line as it stands, and would run $(reboot).
+_HARMLESS = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./:@%+=-]*")
 
 Completer = Callable[[click.Context, click.Parameter, str], list[str]]
 
@@ -38,7 +41,7 @@ def names_of(find: Callable[[Settings], Iterable[str]]) -> Completer:
     def complete(_: click.Context, __: click.Parameter, begun: str) -> list[str]:
         def found() -> list[str]:
             names = islice(find(Settings.from_env()), _MOST)
-            return [name for name in names if name.startswith(begun)]
+            return [name for name in names if name.startswith(begun) and _HARMLESS.fullmatch(name)]
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -51,11 +54,11 @@ def names_of(find: Callable[[Settings], Iterable[str]]) -> Completer:
 
 
 def _uids(settings: Settings) -> Iterator[str]:
-    if settings.users_url is None or is_yet_to_be_made(settings.users_url):
+    if settings.users_url is None:
         return
     from gateway.users import Users  # noqa: PLC0415 - of an extra
 
-    with closing(Users(settings.users_url)) as users:
+    with closing(Users(settings.users_url, makes=False)) as users:
         for user in users.all():
             yield user.uid
 

@@ -58,7 +58,7 @@ def faults_of_sharing(settings: Settings, workers: int) -> Iterator[str]:
 
 def doubts_about_state(settings: Settings) -> Iterator[str]:
     """Yield why revocations might be lost or not be kept, which does not keep from starting."""
-    if settings.state_url is None or is_yet_to_be_made(settings.state_url):
+    if settings.state_url is None or _is_yet_to_be_made(settings.state_url):
         return
     store = open_store(settings.state_url, settings.state_timeout_sec)
     try:
@@ -69,7 +69,7 @@ def doubts_about_state(settings: Settings) -> Iterator[str]:
         store.close()
 
 
-def is_yet_to_be_made(url: str) -> bool:
+def _is_yet_to_be_made(url: str) -> bool:
     """Tell whether it is a file that is not there: who serves makes it, and may be another user."""
     path = Path(url.partition(":///")[2].partition("?")[0])
     return url.startswith("sqlite") and path.parent.is_dir() and not path.exists()
@@ -82,7 +82,7 @@ def _doubts(store: Store) -> list[str]:
 
 def doubts_about_users(settings: Settings) -> Iterator[str]:
     """Yield why nobody might be able to log in, which does not keep from starting."""
-    if settings.users_url is None or is_yet_to_be_made(settings.users_url):
+    if settings.users_url is None or _is_yet_to_be_made(settings.users_url):
         return
     from gateway.users import Users  # noqa: PLC0415 - of an extra
 

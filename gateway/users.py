@@ -92,7 +92,7 @@ class User(NamedTuple):
 
 
 class Users:
-    """The table of users, which is made where it is missing.
+    """The table of users, which is made where it is missing, unless `makes` is False.
 
     It connects when it is first asked, and anew after a fork, and can be used by several threads at once. No
     connection is held while a password is hashed. All methods raise UsersUnavailableError where the
@@ -103,16 +103,25 @@ class Users:
         timeout: seconds to wait for a free connection, or for others who write to a SQLite file. How long to
             wait for another database, its driver alone knows.
         clock: tells the time, in seconds since 1970.
+        makes: whether the table is made where it is missing, and a SQLite file; else it cannot be asked.
 
     Raises:
         ConfigError: it is no such URL, or its driver is not installed.
     """
 
-    def __init__(self, url: str, timeout: float = 5.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        url: str,
+        timeout: float = 5.0,
+        clock: Callable[[], float] = time.time,
+        *,
+        makes: bool = True,
+    ) -> None:
         self._url = _parsed(url)
         self._file = self._url.database if _is_file(self._url) else None
         self._timeout = timeout
         self._clock = clock
+        self._makes = makes
         self._lock = threading.Lock()
         self._engine: Engine | None = _engine(self._url, timeout)
         self._is_prepared = False
@@ -275,12 +284,23 @@ class Users:
             if self._engine is None:
                 self._engine = _engine(self._url, self._timeout)
             engine = self._engine
-        if self._file is not None and _make_private(self._file):
+        if self._file is not None and self._is_missing(self._file):
             self._is_prepared = False
         if not self._is_prepared:
-            _prepare(engine, self._clock())
+            if self._makes:
+                _make(engine, self._clock())
+            with engine.connect() as connection:
+                _check_version(connection)
             self._is_prepared = True
         return engine
+
+    def _is_missing(self, path: str) -> bool:
+        """Tell whether a file was missing: it was then made for its owner alone."""
+        if self._makes:
+            return _make_private(path)
+        if not Path(path).exists():
+            raise UsersUnavailableError("the users database: its file is not there")
+        return False
 
 
 def _parsed(text: str) -> URL:
@@ -338,8 +358,8 @@ def _make_private(path: str) -> bool:
     return True
 
 
-def _prepare(engine: Engine, now: float) -> None:
-    """Make the table, if it is missing, and check its version; other processes may do the same just now."""
+def _make(engine: Engine, now: float) -> None:
+    """Make the table, if it is missing; other processes may do the same just now."""
     try:
         _table.create(engine, checkfirst=True)
     except SQLAlchemyError:
@@ -349,8 +369,6 @@ def _prepare(engine: Engine, now: float) -> None:
         if _noted_version(connection) is None:
             row = _new_row(_NOBODY, "", _as_json({"version": VERSION}), now)
             connection.execute(insert(_table).values({**row, "disabled": True}))
-    with engine.connect() as connection:
-        _check_version(connection)
 
 
 def _noted_version(connection: Connection) -> str | None:

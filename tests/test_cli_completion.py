@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from contextlib import closing
@@ -154,6 +155,26 @@ def test_nothing_is_completed_where_it_cannot_be_told(
 def test_a_key_that_is_pressed_makes_no_database() -> None:
     assert completed("users", "passwd", "") == []
     assert not Path("users.db").exists()
+
+
+def test_a_key_that_is_pressed_makes_no_table_in_a_database_of_something_else() -> None:
+    with closing(sqlite3.connect("users.db")) as other:
+        other.execute("create table cookies (name)")
+    before = Path("users.db").read_bytes()
+    assert completed("users", "passwd", "") == []
+    assert Path("users.db").read_bytes() == before
+
+
+def test_a_uid_of_which_a_shell_could_make_a_command_is_not_completed() -> None:
+    with closing(Users(URL)) as users:
+        for uid in ("$(reboot)", "`reboot`", ";reboot", "a|b", "*", "~root", "-x", "<x", "a'b", "a\\b", "!!"):
+            users.add(uid, "correct horse")
+        for uid in ("anna@example.org", "id:12", "a-b"):
+            users.add(uid, "correct horse")
+    found = ["a-b", "anna@example.org", "id:12"]
+    assert completed("users", "passwd", "") == found
+    variables = {"GATEWAY_USERS_URL": URL, "GATEWAY_STATE_URL": "sqlite:///state.db"}
+    assert typed("users", "passwd", "", **variables) == (found, "")
 
 
 def test_a_weak_key_is_not_warned_of_where_a_key_is_pressed(

@@ -612,7 +612,7 @@ def test_an_error_of_the_driver_is_one_line_without_a_password(
     def fail(*_: object) -> None:
         raise OperationalError("SELECT", {}, sqlite3.OperationalError(text))
 
-    monkeypatch.setattr("gateway.users._prepare", fail)
+    monkeypatch.setattr("gateway.users._make", fail)
     with pytest.raises(UsersUnavailableError) as caught:
         Users(url).ping()
     assert str(caught.value) == f"the users database: {reason}"

@@ -302,7 +302,8 @@ class TokenCreator:
         Raises:
             TokenError, KeysUnavailableError: as `decode_token`.
             InvalidTokenError: it is good, and another issuer's or of a key that signs no more.
-            InvalidClaimsError: it ends no later than that.
+            InvalidClaimsError: it ends no later than that, or written anew it would be longer than
+                `max_token_bytes`, as one may be that was written elsewhere.
         """
         now = self.now()
         self.verify(token, now)
@@ -314,7 +315,10 @@ class TokenCreator:
             raise InvalidTokenError("its key signs no more")
         if exp >= claims["exp"]:
             raise InvalidClaimsError("the end must be earlier than the one it has")
-        return jws.encode({**claims, "exp": exp}, key)
+        shorter = jws.encode({**claims, "exp": exp}, key)
+        if len(shorter) > self._longest:
+            raise InvalidClaimsError("written anew it would be longer than max_token_bytes")
+        return shorter
 
     def issuers_without_keys(self) -> list[str]:
         """Return the names of the issuers whose keys are missing or too old."""

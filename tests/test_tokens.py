@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -262,6 +263,11 @@ class TestShortened:
     def test_is_not_signed_by_a_key_that_signs_no_more(self) -> None:
         with pytest.raises(InvalidTokenError, match="signs no more"):
             creator(previous_keys=[OLD]).shortened(forge(claims(), key=OLD), int(NOW))
+
+    def test_is_not_made_longer_than_what_is_looked_at(self) -> None:
+        written_short = json.dumps(claims(name="é" * 250), ensure_ascii=False).encode()
+        with pytest.raises(InvalidClaimsError, match="max_token_bytes"):
+            creator(max_token_bytes=1000).shortened(forge(written_short), int(NOW))
 
 
 class TestDecodeToken:

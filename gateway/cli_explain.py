@@ -12,7 +12,7 @@ from gateway.authentication import Anonymous
 from gateway.claimheaders import ClaimHeaders
 from gateway.cli_completion import methods, uids
 from gateway.cli_group import REFUSED, Command, examples
-from gateway.cli_output import as_json, print_fact, print_json
+from gateway.cli_output import as_json, one_line, print_fact, print_json
 from gateway.cli_verdicts import judge_of, print_verdict, token_given, uid_of, verdict_document
 from gateway.errors import InvalidClaimsError
 from gateway.identity import Identity
@@ -48,7 +48,7 @@ class _Told:
 
     def show(self) -> None:
         """Print the lines."""
-        print_fact("request", f"{self.method} {self.path}")
+        print_fact("request", f"{self.method} {one_line(self.path)}")
         if self.route is not None:
             print_fact("route", self.route)
         if self.besides is not None:
@@ -108,12 +108,12 @@ def _told(settings: Settings, method: str, path: str, text: str | None, uid: str
     """Return what there is to tell of a request."""
     if settings.prefix and f"{path}/".startswith(f"{settings.prefix}/"):
         own = f"the gateway's own: it is at or under GATEWAY_PREFIX, {settings.prefix}"
-        return _Told(method, _shown(path), answered_by="gateway", answer=own)
+        return _Told(method, _text_of(path), answered_by="gateway", answer=own)
     creator = TokenCreator(settings)
     authorization, uid = _credentials(creator, text, uid)
     judge = judge_of(settings, creator)
     route = judge.find(method, path) if judge.find is not None else None
-    told = _Told(method, _shown(path), _described(route), _besides(route))
+    told = _Told(method, _text_of(path), _described(route), _besides(route))
     verdict = judge.authenticate(method, path, authorization, uid)
     if isinstance(verdict, Anonymous):
         is_public = route is not None and route.access == PUBLIC
@@ -157,9 +157,8 @@ def _path(target: str) -> str:
     return decoded(target.encode("utf-8", "surrogateescape").decode("latin-1"))
 
 
-def _shown(path: str) -> str:
-    text = path.encode("latin-1").decode("utf-8", "replace")
-    return text if text.isprintable() else ascii(text)
+def _text_of(path: str) -> str:
+    return path.encode("latin-1").decode("utf-8", "replace")
 
 
 def _described(route: Route | None) -> str:

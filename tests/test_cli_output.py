@@ -294,6 +294,10 @@ def test_explain_tells_a_script_who_passes() -> None:
     }
 
 
+def test_explain_tells_a_script_the_path_as_it_is() -> None:
+    assert document("explain", "GET", "/%1b%C3%A9", code=1)["path"] == "/\x1bé"
+
+
 def test_explain_tells_a_script_what_is_refused() -> None:
     told = document("explain", "GET", "/x", code=1)
     assert (told["ok"], told["answered_by"], told["status"], told["error"], told["code"]) == (

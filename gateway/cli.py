@@ -17,7 +17,7 @@ from gateway.cli_completion import completion
 from gateway.cli_explain import explain
 from gateway.cli_group import EXIT_CODES, UNSOUND, Faults, Gateway, examples
 from gateway.cli_keys import keys
-from gateway.cli_output import done
+from gateway.cli_output import done, one_line
 from gateway.cli_sessions import sessions
 from gateway.cli_tokens import token
 from gateway.cli_users import users
@@ -190,7 +190,7 @@ def env_example(path: Path | None, only_check: bool) -> None:
     """
     target = Path(f"{path or CONFIG_FILE}.example")
     if path is not None and only_check and target.exists() and not path.exists():
-        click.echo(f"{path} is not here, so {target} cannot be compared with it", err=True)
+        click.echo(one_line(f"{path} is not here, so {target} cannot be compared with it"), err=True)
         return
     example = describe.example({})
     text = example if path is None else blanked(path, read_text(path), keep=example.splitlines())
@@ -208,7 +208,7 @@ def _write_example(target: Path, text: str) -> None:
     except OSError as error:
         must = "it must be a file that you may write"
         raise Faults(f"{target} cannot be written: {error.strerror}; {must}") from error
-    click.echo(f"{target} written")
+    click.echo(one_line(f"{target} written"))
 
 
 for command in (check, completion, explain, keys, sessions, token, users):

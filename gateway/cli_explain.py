@@ -12,7 +12,7 @@ from gateway.authentication import Anonymous
 from gateway.claimheaders import ClaimHeaders
 from gateway.cli_completion import methods, uids
 from gateway.cli_group import REFUSED, Command, examples
-from gateway.cli_output import as_json, one_line, print_fact, print_json
+from gateway.cli_output import as_json, print_fact, print_json
 from gateway.cli_verdicts import judge_of, print_verdict, token_given, uid_of, verdict_document
 from gateway.errors import InvalidClaimsError
 from gateway.identity import Identity
@@ -48,7 +48,7 @@ class _Told:
 
     def show(self) -> None:
         """Print the lines."""
-        print_fact("request", f"{self.method} {one_line(self.path)}")
+        print_fact("request", f"{self.method} {self.path}")
         if self.route is not None:
             print_fact("route", self.route)
         if self.besides is not None:

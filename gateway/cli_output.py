@@ -24,12 +24,17 @@ _NO_WIDTH = frozenset({"Mn", "Me"})  # is put over the character before it
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON document, for a script to read.")
 
 
-def has_colours(stream: TextIO) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
+    """Tell whether a stream is a terminal; one that was closed before the start is None, and none."""
+    return stream is not None and stream.isatty()
+
+
+def has_colours(stream: TextIO | None) -> bool:
     """Tell whether a stream is a terminal that shows colours, and nobody has asked for none.
 
     See https://no-color.org: `NO_COLOR` counts where it is not empty.
     """
-    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return is_terminal(stream) and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def styled(text: str, stream: TextIO | None = None, **style: Any) -> str:
@@ -58,12 +63,13 @@ def _tell(what: str, line: str, colour: str) -> None:
 
 def done(line: str) -> None:
     """Print that something is as it should be."""
-    click.echo(styled(line, fg="green"))
+    click.echo(styled(one_line(line), fg="green"))
 
 
-def print_fact(name: str, text: str = "") -> None:
+def print_fact(name: str, text: str = "", colour: str | None = None) -> None:
     """Print one thing that is told, behind what it is called."""
-    click.echo(f"{styled(f'{name:<8}', bold=True)} {text}".rstrip())
+    shown = one_line(text)
+    click.echo(f"{styled(f'{name:<8}', bold=True)} {styled(shown, fg=colour) if colour else shown}".rstrip())
 
 
 def print_json(document: Any) -> None:
@@ -96,7 +102,7 @@ class Column:
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: with titles and no wider than the terminal, or else every row whole in a line."""
     shown = [[one_line(cell) for cell in row] for row in rows]
-    lines = _for_terminal(columns, shown) if sys.stdout.isatty() else _for_program(columns, shown)
+    lines = _for_terminal(columns, shown) if is_terminal(sys.stdout) else _for_program(columns, shown)
     for line in lines if shown else ():
         click.echo(line)
 

@@ -22,7 +22,7 @@ from gateway.cli_claims import claim_option, claims_given, scope_option, with_ch
 from gateway.cli_completion import uids
 from gateway.cli_csv import Row
 from gateway.cli_group import REFUSED, UNSOUND, Faults, Group, examples
-from gateway.cli_output import Column, as_json, moment, print_json, print_table, utc, warn
+from gateway.cli_output import Column, as_json, is_terminal, moment, print_json, print_table, utc, warn
 from gateway.cli_sessions import end_sessions
 from gateway.errors import ConfigError, GatewayError, StoreError
 from gateway.nearest import question
@@ -340,7 +340,7 @@ class _Import:
 @contextmanager
 def _progress(rows: Sequence[Row]) -> Iterator[Iterable[Row]]:
     """Yield the rows, and show on a terminal how many of them are done."""
-    if not sys.stderr.isatty():
+    if not is_terminal(sys.stderr):
         yield rows
         return
     with click.progressbar(rows, label="Adding users", file=sys.stderr) as bar:
@@ -349,7 +349,7 @@ def _progress(rows: Sequence[Row]) -> Iterator[Iterable[Row]]:
 
 def _tell(line: str) -> None:
     """Print a line to standard error, over the progress bar if there is one."""
-    click.echo(f"{_TO_LINE_START if sys.stderr.isatty() else ''}{line}", err=True)
+    click.echo(f"{_TO_LINE_START if is_terminal(sys.stderr) else ''}{line}", err=True)
 
 
 def _new_password(generate: bool) -> str:
@@ -360,7 +360,7 @@ def _new_password(generate: bool) -> str:
     """
     if generate:
         return secrets.token_urlsafe(_RANDOM_BYTES)
-    password = _typed() if sys.stdin.isatty() else _first_line()
+    password = _typed() if is_terminal(sys.stdin) else _first_line()
     if _is_short(password):
         warn(_SHORT_PASSWORD)
     return password

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.authentication import Authenticator
 from gateway.cli_group import Faults
-from gateway.cli_output import print_fact, styled
+from gateway.cli_output import print_fact
 from gateway.errors import KeysUnavailableError, TokenError
 from gateway.identity import Identity
 from gateway.rejections import Rejection, status_line
@@ -38,7 +38,7 @@ def print_verdict(verdict: Identity | Rejection) -> None:
     else:
         renewed = ", and a renewed token" if verdict.renewed else ""
         line, colour = f"the app's own, for uid {verdict.uid}{renewed}", "green"
-    print_fact("answer", styled(line, fg=colour))
+    print_fact("answer", line, colour)
 
 
 def token_given(text: str) -> str:

@@ -922,6 +922,22 @@ def test_explain_knows_the_public_paths_of_the_demo_where_that_is_served(
 
 def test_explain_prints_no_control_characters() -> None:
     assert "\x1b" not in run("explain", "GET", "/%1b[31m").stdout
+    assert "\x1b" not in run("explain", ESCAPES, "/x").stdout
+
+
+def test_explain_prints_no_control_characters_of_a_header(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("policy.toml").write_text('[headers]\nX-Name = "name"\n')
+    monkeypatch.setenv("GATEWAY_POLICY_FILE", "policy.toml")
+    token = succeed("token", "create", "--uid", "12", "--claim", "name=a\x9b31m").strip()
+    told = succeed("explain", "GET", "/x", "--token", token)
+    assert "header   X-Name: a" in told
+    assert told.replace("\n", "").isprintable()
+
+
+def test_a_name_of_a_file_is_written_without_control_characters() -> None:
+    assert "\x1b" not in run("env-example", "\x1b[31m.env", "--check").output
+    Path("\x1b[31m.env").write_text("PORT=80\n")
+    assert succeed("env-example", "\x1b[31m.env") == "\\x1b[31m.env.example written\n"
 
 
 # gateway check, for a gateway that proxies ask

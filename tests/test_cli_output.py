@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -68,6 +69,15 @@ def on_terminal(*arguments: str, stream: str = "stdout", **more: str) -> tuple[s
     os.close(ours)
     printed, told = process.communicate(timeout=DEADLINE)
     return shown.decode().replace("\r\n", "\n"), printed if stream == "stderr" else told
+
+
+@pytest.mark.parametrize("arguments", [["check"], ["explain", "GET", "/"], ["env-example"]])
+def test_a_closed_output_is_no_fault(arguments: list[str]) -> None:
+    line = shlex.join([*GATEWAY, *arguments])
+    done = subprocess.run(
+        ["sh", "-c", f"{line} >&-"], env=variables(), capture_output=True, timeout=DEADLINE, check=True
+    )
+    assert done.stderr == b""
 
 
 # Colours

@@ -12,12 +12,12 @@ import click
 
 from gateway import describe, extras
 from gateway.claims import uid_text
-from gateway.cli_check import check
+from gateway.cli_check import check, misnamed
 from gateway.cli_completion import completion
 from gateway.cli_explain import explain
 from gateway.cli_group import EXIT_CODES, UNSOUND, Faults, Gateway, examples
 from gateway.cli_keys import keys
-from gateway.cli_output import done, one_line
+from gateway.cli_output import done, one_line, warn
 from gateway.cli_sessions import sessions
 from gateway.cli_tokens import token
 from gateway.cli_users import users
@@ -159,6 +159,8 @@ def serve(arguments: tuple[str, ...]) -> None:
     if importlib.util.find_spec("gunicorn") is None:
         raise Faults("gunicorn is not installed; pip install 'wsgi-auth-gateway[server]'", code=UNSOUND)
     _keep_from_gunicorn("WEB_CONCURRENCY")
+    for line in misnamed(os.environ):
+        warn(line)
     os.execv(sys.executable, [sys.executable, *GUNICORN_COMMAND, *arguments])  # noqa: S606
 
 

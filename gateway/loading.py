@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import tempfile
 from typing import IO, NoReturn
@@ -53,12 +54,32 @@ def load_app(spec: str) -> WSGIApplication:
     """Return the WSGI app named `module:callable`, where the callable may be an attribute path.
 
     Raises:
-        ConfigError: the module does not import, or there is no such callable in it.
+        ConfigError: the module does not import, or there is no such callable in it, or none that a server
+            could call.
     """
     if spec.partition(":")[0] == "gateway.wsgi":
         raise ConfigError(f"GATEWAY_APP is {spec!r}, the gateway itself; it must be the app to wrap")
     app: WSGIApplication = imported("GATEWAY_APP", spec, "a WSGI callable")
+    if not _takes_two(app):
+        raise ConfigError(
+            f"GATEWAY_APP is {spec!r}, which cannot be called with environ and start_response; it must be a"
+            " WSGI callable: name what a factory makes, not the factory (docs/wrapping.md), and set"
+            " GATEWAY_UPSTREAM for an ASGI app"
+        )
     return app
+
+
+def _takes_two(app: object) -> bool:
+    """Tell whether a server could call it; where nobody can say, it is left to the first request."""
+    try:
+        signature = inspect.signature(app)  # type: ignore[arg-type]
+    except Exception:  # noqa: BLE001 - whatever a callable of theirs does when it is looked at
+        return True
+    try:
+        signature.bind({}, None)
+    except TypeError:
+        return False
+    return True
 
 
 def faults_of_imports(settings: Settings) -> list[str]:

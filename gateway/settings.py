@@ -20,7 +20,7 @@ from gateway.errors import ConfigError, ExposedKeyWarning, WeakKeyWarning
 from gateway.keyfolder import FolderRing, exposed_files
 from gateway.kinds import LoginFunction
 from gateway.policyfile import IssuerRules, RouteRules
-from gateway.sources import Found
+from gateway.sources import CONFIG_FILE, Found
 from gateway.table import Fault, checked, row, rows_of
 
 
@@ -338,7 +338,10 @@ class Settings:
         found = Found.in_environment(TABLE, os.environ if environ is None else environ)
         if found.faults:
             raise ConfigError(*(fault.line for fault in faults_of(found)))
-        return cls(**found.given)
+        try:
+            return cls(**found.given)
+        except ConfigError:
+            raise ConfigError(*(fault.line for fault in faults_of(found))) from None
 
 
 TABLE = rows_of(Settings)
@@ -347,7 +350,15 @@ TABLE = rows_of(Settings)
 def faults_of(found: Found) -> list[Fault]:
     """Return the faults of the files and of the values in them and in the environment."""
     faults = _values_and_faults(found.given)[1]
-    return found.faults + [fault for fault in faults if not found.excuses(fault)]
+    return found.faults + [_led_on(fault, found) for fault in faults if not found.excuses(fault)]
+
+
+def _led_on(fault: Fault, found: Found) -> Fault:
+    """Add, where the key is missing and so is the file, how to get both."""
+    if fault.variable != "TOKEN_KEY" or not fault.missing or found.path is not None:
+        return fault
+    hint = f"there is no {CONFIG_FILE} in the working directory, where gateway init writes one"
+    return Fault(fault.variable, f"{fault.line}; {hint}", missing=True)
 
 
 def _values_and_faults(given: Mapping[str, Any]) -> tuple[dict[str, Any], list[Fault]]:

@@ -390,6 +390,15 @@ def test_serve_becomes_gunicorn_with_the_arguments_for_it(
     assert executed == [(sys.executable, [*SERVE, *arguments])]
 
 
+def test_serve_warns_of_a_name_in_the_environment_that_is_nearly_a_setting(
+    executed: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GATEWAY_PUBLIC_PATH", "/health")
+    said = "GATEWAY_PUBLIC_PATH in the environment is no setting; did you mean GATEWAY_PUBLIC_PATHS?"
+    assert run("serve").stderr == f"warning: {said}\n"
+    assert len(executed) == 1
+
+
 def test_serve_without_gunicorn_says_how_to_get_it(
     executed: list[tuple[str, list[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -106,6 +106,40 @@ def test_what_is_not_callable_is_refused(module: Module) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("def app():\n    return None\n", id="a factory"),
+        pytest.param("def app(config):\n    return None\n", id="a factory with one argument"),
+        pytest.param("class app:\n    pass\n", id="a class without arguments"),
+        pytest.param("async def app(scope, receive, send):\n    pass\n", id="ASGI"),
+        pytest.param(
+            "class A:\n    async def __call__(self, scope, receive, send): ...\napp = A()\n", id="ASGI object"
+        ),
+    ],
+)
+def test_what_no_server_could_call_is_refused(source: str, module: Module) -> None:
+    name = module(source)
+    said = f"GATEWAY_APP is '{name}:app', which cannot be called with environ and start_response; it must be "
+    assert fault_of(f"{name}:app").startswith(said)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("class app:\n    def __init__(self, environ, start_response): ...\n", id="a class"),
+        pytest.param("import functools\napp = functools.partial(lambda a, e, s: None, 1)\n", id="partial"),
+        pytest.param("app = lambda *_, **options: None\n", id="any arguments"),
+        pytest.param("def app(environ, start_response, extra=None): ...\n", id="one more by default"),
+        pytest.param(
+            "class A:\n    __signature__ = 7\n    def __call__(self, *_): ...\napp = A()\n", id="unsaid"
+        ),
+    ],
+)
+def test_what_may_be_callable_is_left_to_the_first_request(source: str, module: Module) -> None:
+    assert callable(load_app(f"{module(source)}:app"))
+
+
 def test_the_named_app_is_built_behind_the_gateway(module: Module) -> None:
     client = webtest.TestApp(build(Settings(token_key=KEY, app=f"{module(APP)}:app")))
     client.get("/", status=400)

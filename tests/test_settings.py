@@ -144,7 +144,8 @@ def test_each_setting_has_its_default() -> None:
 def test_an_empty_environment_without_a_file_lacks_the_key_alone() -> None:
     assert fault_of(lambda: Settings.from_env({})) == (
         "TOKEN_KEY is not set; it must be a random secret of 32 bytes or more,"
-        " and no PEM, SSH, DER or JWK key"
+        " and no PEM, SSH, DER or JWK key; there is no config.env in the working directory,"
+        " where gateway init writes one"
     )
 
 
@@ -739,6 +740,16 @@ def policy(write: Write) -> str:
 def test_a_secret_is_needed_for_hmac(alg: str) -> None:
     fault = fault_of(lambda: Settings.from_env({"GATEWAY_ALGORITHM": alg}))
     assert fault.startswith("TOKEN_KEY is not set; it must be a random secret")
+
+
+def test_without_key_and_file_the_fault_says_how_to_get_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hint = "; there is no config.env in the working directory, where gateway init writes one"
+    assert fault_of(lambda: Settings.from_env({})).endswith(hint)
+    (tmp_path / "config.env").touch()
+    assert fault_of(lambda: Settings.from_env({})).endswith("DER or JWK key")
 
 
 def test_previous_keys_do_not_stand_in_for_the_secret() -> None:

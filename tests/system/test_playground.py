@@ -334,6 +334,20 @@ def test_a_token_too_long_for_the_server_is_said_to_be_refused_by_that(playgroun
     )
 
 
+@pytest.mark.parametrize("before", ["", "Bearer ", "\n bearer  "])
+def test_a_token_is_taken_as_a_terminal_broke_it(playground: Playground, before: str) -> None:
+    token = in_use()
+    playground.bring(f"{before}{token[:50]}\n{token[50:90]} \r\n {token[90:]}\n")
+    assert playground.token == token
+
+
+def test_nothing_is_marked_once_the_token_is_forgotten(inside: Playground) -> None:
+    inside.press("As it is")
+    assert inside.page.locator(".experiments .last").count() == 1
+    inside.button("Forget it").click()
+    assert inside.page.locator(".experiments .last").count() == 0
+
+
 @pytest.mark.parametrize(
     ("token", "uid", "said"),
     [

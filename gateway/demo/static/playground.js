@@ -86,11 +86,13 @@ async function logIn(event) {
 function paste(event) {
   event.preventDefault();
   const { token, uid } = event.target.elements;
-  enter(token.value.trim(), uid.value.trim());
+  // A terminal breaks a long line, and some copy the header's whole value.
+  enter(token.value.replace(/^\s*bearer\s+/i, "").replace(/\s+/g, ""), uid.value.trim());
 }
 
 function complain(text) {
   show("enter-said", text);
+  if (text) byId("enter-said").scrollIntoView({ block: "nearest" });
 }
 
 /** Begin with a token. */
@@ -121,6 +123,7 @@ function forget() {
   byId("exchange").hidden = byId("history-box").hidden = true;
   show("waiting", "Nothing was sent yet.");
   byId("waiting").hidden = false;
+  mark();
   arrange();
   byId(settings.login ? "login" : "paste").elements[0].focus();
 }
@@ -242,11 +245,16 @@ function present(name, exchange, rule) {
   byId("waiting").hidden = true;
   byId("exchange").hidden = false;
   show("announce", [status, answer.code, rule].filter(Boolean).join(". "));
+  mark(name);
+  byId("rule").scrollIntoView({ block: "nearest" });
+  before.unshift([told(now()), EXPERIMENTS[name].title, [status, answer.code].filter(Boolean).join(" · ")]);
+}
+
+/** Mark the button that was pressed last, if any was. */
+function mark(name) {
   for (const button of document.querySelectorAll("[data-experiment]")) {
     button.classList.toggle("last", button.dataset.experiment === name);
   }
-  byId("rule").scrollIntoView({ block: "nearest" });
-  before.unshift([told(now()), EXPERIMENTS[name].title, [status, answer.code].filter(Boolean).join(" · ")]);
 }
 
 /** Keep the last answers, in short, below the one that is shown. */

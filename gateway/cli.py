@@ -125,7 +125,7 @@ def _add_first_user(url: str, uid: str) -> None:
     except DuplicateUserError:
         click.echo(f"the user {uid} is there already, and keeps the password")
     else:
-        click.echo(f"the user {uid} is added, with the password {password}, which is shown only now")
+        click.echo(f"the user {uid} is added; the password, which is shown only now, is {password}")
     finally:
         users.close()
 

@@ -153,7 +153,7 @@ def test_init_writes_settings_to_start_with(monkeypatch: pytest.MonkeyPatch) -> 
 def test_init_makes_a_first_user_with_a_password_that_it_shows() -> None:
     printed = succeed("init", "--uid", "12")
     (password,) = re.findall(
-        r"the user 12 is added, with the password (\S+), which is shown only now", printed
+        r"the user 12 is added; the password, which is shown only now, is (\S+)", printed
     )
     assert password not in Path("config.env").read_text()
     with closing(Users("sqlite:///gateway-users.db")) as users:

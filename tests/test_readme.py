@@ -36,7 +36,7 @@ def test_the_walk_answers_as_shown(tmp_path: Path) -> None:
     commands.mkdir(parents=True)
     (commands / "gateway").symlink_to(SCRIPTS / "gateway")
     made = run(tmp_path, commands / "gateway", "init").stdout
-    (password,) = re.findall(r"with the password (\S+),", made)
+    (password,) = re.findall(r"is shown only now, is (\S+)", made)
     steps = walk()
     script = "".join(f"{typed}\necho '{END_OF_STEP}'\n" for typed, _ in steps)
     with serving(tmp_path, GUNICORN, *SHIPPED, *ANY_PORT) as server:

@@ -19,6 +19,8 @@ DEPLOY = ROOT / "examples" / "deploy"
 SITE = """\
 def application(environ, start_response):
     keys = ("REMOTE_USER", "wsgi.url_scheme", "PATH_INFO", "HTTP_X_REQUEST_ID")
+    if environ["PATH_INFO"] == "/forwarded":
+        keys = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_PREFIX", "HTTP_X_FORWARDED_PORT", "HTTP_X_REAL_IP")
     body = " ".join(environ.get(key) or "-" for key in keys).encode()
     start_response("200 OK", [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))])
     return [body]

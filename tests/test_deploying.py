@@ -229,7 +229,12 @@ def test_the_image_runs_as_nobody_of_note_and_holds_no_secret() -> None:
     "path",
     [
         *("config.env", "gateway.env", ".env", ".env.production", "conf/config.env", "gateway-users.db"),
-        *("gateway-state.db", "gateway-state.db-wal", "k/20261124T093000Z.ES256.5f0c9a1be2d34c77.pem"),
+        *(
+            "gateway-state.db",
+            "gateway-state.db-wal",
+            "users.db-journal",
+            "k/20261124T093000Z.ES256.5f0c9a1be2d34c77.pem",
+        ),
         *(".git", ".venv"),
     ],
 )
@@ -353,3 +358,6 @@ def test_traefik_believes_and_logs_no_header_of_a_client() -> None:
     (static,) = documents("traefik-static.yml")
     assert static["entryPoints"]["websecure"]["forwardedHeaders"] == {"insecure": False}
     assert static["accessLog"]["fields"]["headers"] == {"defaultMode": "drop"}
+    (dynamic,) = documents("traefik.yml")
+    deleted = dynamic["http"]["middlewares"]["security"]["headers"]["customRequestHeaders"]
+    assert deleted == {"X-Forwarded-Prefix": "", "Forwarded": ""}

@@ -317,7 +317,7 @@ def test_a_reload_with_a_bad_setting_goes_on_with_those_of_before(tmp_path: Path
     log = tmp_path / "server.log"
     with serving(tmp_path, GUNICORN, *SHIPPED, *ANY_PORT) as server:
         reloaded(server, f"TOKEN_KEY={KEY}\nGATEWAY_STATUS_PROFILE=none\n")
-        until(lambda: log.read_text().count("Worker exiting") == 2 or None, log.read_text)
+        until(lambda: log.read_text().count("Booting worker") == 4 or None, log.read_text)
         assert "GATEWAY_STATUS_PROFILE is 'none'" in log.read_text()
         assert server.ask("/secret").status == 400
 

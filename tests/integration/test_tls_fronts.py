@@ -77,6 +77,12 @@ def test_a_client_cannot_say_where_it_is(site: Behind) -> None:
     assert [event["address"] for event in events if event["path"] == "/whence"] == ["127.0.0.1"]
 
 
+def test_no_app_is_told_by_a_client_where_that_or_the_app_is(site: Behind) -> None:
+    claimed = {"Forwarded": "for=203.0.113.9", "X_Forwarded_Prefix": "/x", "X_Forwarded_Port": "1"}
+    _, _, body = site.ask("/forwarded", X_Real_IP="203.0.113.9", **claimed, **sends(in_use()))
+    assert body == "- - - 127.0.0.1"
+
+
 def test_no_token_and_no_query_is_logged(site: Behind) -> None:
     token = in_use(10, other="session")
     _, headers, _ = site.ask(f"/logged?token={token}", **sends(token))

@@ -54,7 +54,8 @@ def names_of(find: Callable[[Settings], Iterable[str]]) -> Completer:
 
 
 def _uids(settings: Settings) -> Iterator[str]:
-    if settings.users_url is None:
+    """Yield those of a file: a key that is pressed connects to no server, not even a stranger's."""
+    if settings.users_url is None or not settings.users_url.startswith("sqlite"):
         return
     from gateway.users import Users  # noqa: PLC0415 - of an extra
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -150,6 +151,16 @@ def test_nothing_is_completed_where_it_cannot_be_told(
         monkeypatch.setenv(name, value)
     assert completed("users", "passwd", "") == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_key_that_is_pressed_connects_to_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        monkeypatch.setenv("GATEWAY_USERS_URL", f"postgresql+psycopg://anna:secret@127.0.0.1:{port}/users")
+        assert completed("users", "passwd", "") == []
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
 
 
 def test_a_key_that_is_pressed_makes_no_database() -> None:

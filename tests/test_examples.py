@@ -46,7 +46,7 @@ def app_of(example: str, folder: Path) -> tuple[WSGIApplication, object]:
         return app, in_force()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def empty_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("empty")
 

@@ -52,20 +52,20 @@ class IssuerRules:
         "audience", kinds.text(), None, "what the aud of its tokens must name", default_text="required"
     )
     algorithms: tuple[str, ...] = row(
-        "algorithms", kinds.ALGORITHMS, ("RS256",), "by which its tokens may be signed"
+        "algorithms", kinds.ALGORITHMS, ("RS256",), "the algorithms that may sign its tokens"
     )
     uid_claim: str = row("uid_claim", kinds.UID_CLAIM, "sub", "the claim that holds the uid")
     uid_prefix: str = row(
         "uid_prefix", kinds.UID_PREFIX, "", "put before that claim, so that no two issuers share a uid"
     )
     max_token_min: int = row(
-        "max_token_min", kinds.MINUTES, 1440, "minutes from now by which a token of it must end"
+        "max_token_min", kinds.MINUTES, 1440, "minutes from now within which its tokens must expire"
     )
     leeway_sec: int = row(
         "leeway_sec", kinds.whole(0, 300, "seconds"), 60, "clock skew allowed, in seconds, 0 to 300"
     )
     max_stale_min: int = row(
-        "max_stale_min", kinds.MINUTES, 1440, "minutes for which its last keys serve while it is down"
+        "max_stale_min", kinds.MINUTES, 1440, "minutes for which its last keys stay in use while it is down"
     )
     shared_uids: bool = row(
         "shared_uids", kinds.FLAG, False, "a uid means the same person as anywhere else with that prefix"
@@ -87,27 +87,29 @@ class RouteRules:
         "path",
         kinds.PATTERN,
         None,
-        "the paths: exact, with * for any one segment, or with /* at the end for all below",
+        "the paths: exact, with * for any one segment, or with /* at the end for everything below",
         default_text="required",
     )
     methods: tuple[str, ...] | None = row(
-        "methods", kinds.METHODS, None, "the methods; GET is HEAD too", default_text="all"
+        "methods", kinds.METHODS, None, "the methods; GET covers HEAD too", default_text="all"
     )
     access: str = row(
         "access",
         kinds.ACCESS,
         kinds.PROTECTED,
-        "public (nobody is asked), optional (nobody has to say who it is), or protected",
+        "public (no token needed), optional (a token may be left out), or protected",
     )
     scopes: tuple[str, ...] | None = row(
-        "scopes", kinds.SCOPES, None, "what the scope of a token must have, all of it"
+        "scopes", kinds.SCOPES, None, "the scopes that a token must have, all of them"
     )
-    any_scope: tuple[str, ...] | None = row("any_scope", kinds.SCOPES, None, "of which it must have one")
+    any_scope: tuple[str, ...] | None = row(
+        "any_scope", kinds.SCOPES, None, "scopes of which a token must have one"
+    )
     claims: tuple[tuple[str, Any], ...] | None = row(
-        "claims", kinds.CLAIMS, None, "what claims must be, or have among their items"
+        "claims", kinds.CLAIMS, None, "the values that claims must equal, or contain in a list"
     )
     issuers: tuple[str, ...] | None = row(
-        "issuers", kinds.ISSUERS, None, 'whose tokens are taken; "" for our own', default_text="all"
+        "issuers", kinds.ISSUERS, None, 'whose tokens are accepted; "" for our own', default_text="all"
     )
     place: Place | None = dataclasses.field(default=None, repr=False, compare=False)
 

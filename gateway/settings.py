@@ -65,21 +65,21 @@ class Settings:
         "GATEWAY_UPSTREAM",
         kinds.UPSTREAM,
         None,
-        "instead of an app a server elsewhere, as http://host:port or http://host:port/base (with the extra"
-        " upstream)",
+        "a server elsewhere to guard instead of an app, as http://host:port or http://host:port/base (with"
+        " the extra upstream)",
     )
     upstream_timeout_sec: float = row(
         "GATEWAY_UPSTREAM_TIMEOUT_SEC",
         kinds.seconds(0.01, 86_400),
         30.0,
-        "seconds to wait for that server: to connect, for the head of its answer, and between two parts of"
+        "seconds to wait for that server: to connect, for the headers of its answer, and between two parts of"
         " its body",
     )
     port: int = row(
         "PORT",
         kinds.whole(1, 65535),
         8000,
-        "port that gunicorn binds: of every address if set in the environment, else of loopback",
+        "port that gunicorn binds: on all addresses if set in the environment, otherwise on loopback only",
     )
     web_concurrency: int = row("WEB_CONCURRENCY", kinds.whole(1, 10_000), 2, "gunicorn's worker processes")
     public_paths: Sequence[str] = row(
@@ -112,7 +112,7 @@ class Settings:
         "GATEWAY_STATUS_PROFILE",
         kinds.one_of("classic", "rfc6750"),
         "classic",
-        "classic, or rfc6750 for registered statuses alone: 401 instead of 498 and for missing"
+        "classic, or rfc6750 to use only registered statuses: 401 instead of 498 and for missing"
         " credentials, 403 for another's uid",
     )
     token_header: str = row(
@@ -132,13 +132,13 @@ class Settings:
         "GATEWAY_REQUIRE_UID",
         kinds.FLAG,
         True,
-        "false lets a client that sends no uid header pass on its token alone",
+        "false accepts a client that sends a token but no uid header",
     )
     issuer: str | None = row(
-        "GATEWAY_ISSUER", kinds.text(), None, "iss, written into our tokens and demanded of them"
+        "GATEWAY_ISSUER", kinds.text(), None, "iss, written into our tokens and required of them"
     )
     audience: str | None = row(
-        "GATEWAY_AUDIENCE", kinds.text(), None, "aud, written into our tokens and demanded of them"
+        "GATEWAY_AUDIENCE", kinds.text(), None, "aud, written into our tokens and required of them"
     )
     leeway_sec: int = row(
         "GATEWAY_LEEWAY_SEC",
@@ -150,60 +150,61 @@ class Settings:
         "GATEWAY_MAX_SESSION_MIN",
         kinds.MINUTES,
         None,
-        "minutes from its beginning until a session ends, however often renewed; from EXP_TIME_MIN",
+        "minutes a session lasts, however often its token is renewed; from EXP_TIME_MIN",
         default_text="1440, or EXP_TIME_MIN if that is more",
     )
     max_token_bytes: int = row(
         "GATEWAY_MAX_TOKEN_BYTES",
         kinds.whole(1, 1_000_000, "bytes"),
         8000,
-        "longest token looked at, in bytes (gunicorn itself answers 431 above 8,166)",
+        "longest token accepted, in bytes (gunicorn itself answers 431 above 8,166)",
     )
     token_cache_size: int = row(
         "GATEWAY_TOKEN_CACHE_SIZE",
         kinds.whole(0, 10_000_000, "tokens"),
         10_000,
-        "verified tokens remembered in each worker, in some 1,200 bytes each; 0 turns it off",
+        "verified tokens that each worker remembers, at about 1,200 bytes each; 0 turns it off",
     )
     algorithm: str = row(
         "GATEWAY_ALGORITHM",
         kinds.ALGORITHM,
         "HS256",
-        "by which our tokens are signed: HS256, HS384, HS512 (by TOKEN_KEY), RS256, PS256, ES256 or EdDSA (by"
-        " the keys in GATEWAY_KEY_DIR, with the extra crypto)",
+        "the algorithm that signs our tokens: HS256, HS384, HS512 (with TOKEN_KEY), RS256, PS256, ES256 or"
+        " EdDSA (with the keys in GATEWAY_KEY_DIR and the extra crypto)",
     )
     key_dir: str | None = row(
         "GATEWAY_KEY_DIR",
         kinds.PATH,
         None,
-        "folder of the private keys, kept by `gateway keys`",
+        "folder of the private keys, managed by `gateway keys`",
     )
     key_activation_sec: int = row(
         "GATEWAY_KEY_ACTIVATION_SEC",
         kinds.whole(0, 1_000_000_000, "seconds"),
         600,
-        "seconds until a new key in that folder signs, so that all know it by then; the first signs at once",
+        "seconds until a new key in that folder signs, so that all workers know it by then; the first signs"
+        " at once",
     )
     previous_keys: Sequence[str | bytes] = row(
         "GATEWAY_PREVIOUS_KEYS",
         kinds.SECRETS,
         (),
-        "secrets that verify besides TOKEN_KEY and never sign, separated by commas",
+        "older or newer secrets that also verify but never sign, separated by commas",
         secret=True,
     )
     policy_file: str | None = row(
         "GATEWAY_POLICY_FILE",
         kinds.PATH,
         None,
-        "TOML file that says whose tokens are taken besides ours, which routes ask for what, and which claims"
-        " become headers",
+        "TOML file that says which other issuers' tokens are accepted, which routes require what, and which"
+        " claims become headers",
     )
     state_url: str | None = row(
         "GATEWAY_STATE_URL",
         kinds.STATE_URL,
         None,
         "where revocations and counters are kept, for POST /auth/revoke and logins: memory:// (one worker),"
-        " sqlite:///path (one machine, on a disk that lasts), redis://host:port/0, rediss://,"
+        " sqlite:///path (one machine, on a persistent disk), redis://host:port/0, rediss://,"
         " redis+sentinel://host,host/name or redis+cluster://host,host (many machines, with the extra redis)",
         address=True,
     )
@@ -217,7 +218,7 @@ class Settings:
         "GATEWAY_STATE_MAX_STALE_SEC",
         kinds.seconds(0, 86_400),
         None,
-        "seconds for which a worker goes on while the store cannot be asked; from GATEWAY_STATE_SYNC_SEC",
+        "seconds for which a worker goes on while the store does not answer; from GATEWAY_STATE_SYNC_SEC",
         default_text="10, or GATEWAY_STATE_SYNC_SEC if that is more",
     )
     state_timeout_sec: float = row(
@@ -230,39 +231,39 @@ class Settings:
         "GATEWAY_STATE_FAIL_OPEN",
         kinds.FLAG,
         False,
-        "true goes on after that with what a worker knows, instead of answering 503",
+        "true lets a worker go on after that with what it knows, instead of answering 503",
     )
     users_url: str | None = row(
         "GATEWAY_USERS_URL",
         kinds.USERS_URL,
         None,
-        "the database of those who may log in, as an SQLAlchemy URL (with the extra users)",
+        "the database of users who may log in, as an SQLAlchemy URL (with the extra users)",
         address=True,
     )
     login: str | LoginFunction | None = row(  # noqa: RUF009 - it makes a field, as all others
         "GATEWAY_LOGIN",
         kinds.LOGIN,
         None,
-        "instead of it a function of yours, as module:callable, that is given uid and password and returns"
-        " claims, or None",
+        "a function of yours to use instead, as module:callable; it gets uid and password, and returns claims"
+        " or None",
     )
     login_tries: int = row(
         "GATEWAY_LOGIN_TRIES",
         kinds.whole(1, 1_000_000),
         5,
-        "failures allowed to a uid from one address in GATEWAY_LOGIN_WINDOW_MIN",
+        "failed logins allowed for one uid from one address in GATEWAY_LOGIN_WINDOW_MIN",
     )
     login_tries_per_address: int = row(
         "GATEWAY_LOGIN_TRIES_PER_ADDRESS",
         kinds.whole(1, 1_000_000),
         50,
-        "failures allowed to one address in that time",
+        "failed logins allowed from one address in that time",
     )
     login_window_min: int = row(
         "GATEWAY_LOGIN_WINDOW_MIN",
         kinds.whole(1, 1_000_000, "minutes"),
         15,
-        "the minutes for which a failure counts",
+        "minutes for which a failed login counts",
     )
     trusted_proxies: Sequence[str] = row(
         "GATEWAY_TRUSTED_PROXIES",

@@ -334,7 +334,8 @@ class _Import:
         self.lines[who.uid] = row.line
         self.added += 1
         if _is_short(who.password):
-            _tell(f"warning: line {row.line}: {_SHORT_PASSWORD}")
+            _clear_bar()
+            warn(f"line {row.line}: {_SHORT_PASSWORD}")
 
 
 @contextmanager
@@ -349,7 +350,13 @@ def _progress(rows: Sequence[Row]) -> Iterator[Iterable[Row]]:
 
 def _tell(line: str) -> None:
     """Print a line to standard error, over the progress bar if there is one."""
-    click.echo(f"{_TO_LINE_START if is_terminal(sys.stderr) else ''}{line}", err=True)
+    _clear_bar()
+    click.echo(line, err=True)
+
+
+def _clear_bar() -> None:
+    if is_terminal(sys.stderr):
+        click.echo(_TO_LINE_START, err=True, nl=False)
 
 
 def _new_password(generate: bool) -> str:
